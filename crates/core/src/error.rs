@@ -1,0 +1,124 @@
+//! Floor 0: what can go wrong. Each variant says what disagrees, and who can mend it.
+
+use std::fmt;
+
+use rustix::io::Errno;
+
+/// Why an operation on shared memory failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// The caller closed it before.
+    Closed,
+    /// The caller mapped it read-only and asks to change it.
+    ReadOnly,
+    /// The caller reaches outside.
+    OutOfRange {
+        /// First byte asked for.
+        offset: usize,
+        /// Bytes asked for.
+        length: usize,
+        /// Bytes there are.
+        size: usize,
+    },
+    /// The caller gave an offset that no atomic word may have.
+    Misaligned {
+        /// The offset.
+        offset: usize,
+        /// What it must be a multiple of.
+        alignment: usize,
+    },
+    /// The caller asks for something that makes no sense.
+    Invalid(String),
+    /// Somebody else shortened the file under the mapping.
+    Truncated {
+        /// The length that this process knew.
+        known: usize,
+        /// The length now.
+        actual: usize,
+    },
+    /// The caller holds views of memory that would have to move or go.
+    Viewed {
+        /// How many.
+        views: usize,
+        /// The size asked for.
+        wanted: usize,
+        /// The size now.
+        size: usize,
+        /// How far it may grow with views alive.
+        max_size: usize,
+    },
+    /// The kernel refused; the text says what was tried, and the cure.
+    Os {
+        /// The error number.
+        errno: i32,
+        /// What was tried, with which values, and what helps.
+        doing: String,
+    },
+    /// The file is empty: it may be about to get its size.
+    Empty,
+}
+
+impl Error {
+    pub(crate) fn os(errno: Errno, doing: impl Into<String>) -> Self {
+        Self::Os { errno: errno.raw_os_error(), doing: doing.into() }
+    }
+}
+
+impl Error {
+    /// The error number, for those that are the system's to tell.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Os { errno, .. } => Some(*errno),
+            // What system calls say of such an address.
+            Self::Truncated { .. } => Some(Errno::FAULT.raw_os_error()),
+            Self::Empty => Some(Errno::NODATA.raw_os_error()),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the region is closed"),
+            Self::ReadOnly => f.write_str("the region is mapped read-only; open it with mode=\"rw\" to change it"),
+            Self::OutOfRange { offset, length: 1, size } => {
+                write!(f, "byte {offset} is outside the region of {size} bytes")
+            }
+            Self::OutOfRange { offset, length, size } => {
+                write!(f, "{length} bytes at offset {offset} reach outside the region of {size} bytes")
+            }
+            Self::Misaligned { offset, alignment } => {
+                write!(f, "offset {offset} is not a multiple of {alignment}, as an atomic word needs")
+            }
+            Self::Invalid(what) => f.write_str(what),
+            Self::Truncated { known, actual } if actual >= known => write!(
+                f,
+                "pages of the file were gone when this process touched them: somebody truncated it, and it has {actual} \
+                 bytes again; what was read there were zeros, and what was written there is lost"
+            ),
+            Self::Truncated { known, actual } => write!(
+                f,
+                "somebody truncated the file under this mapping: it had {known} bytes and has {actual} now; \
+                 resize({known}) gives the length back (the bytes are gone), or open it again"
+            ),
+            Self::Viewed { views, wanted, size, max_size } if wanted < size => write!(
+                f,
+                "cannot shrink from {size} to {wanted} bytes while {views} view(s) of the region live \
+                 (max_size={max_size}): delete or release them first"
+            ),
+            Self::Viewed { views, wanted, size, max_size } => write!(
+                f,
+                "cannot grow from {size} to {wanted} bytes, beyond max_size={max_size}, while {views} view(s) of the \
+                 region live, because it would move: delete or release them, or reserve more with max_size="
+            ),
+            Self::Os { doing, .. } => f.write_str(doing),
+            Self::Empty => f.write_str(
+                "the file is empty: nobody has given it a size yet; wait=SECONDS waits until somebody does, size= does it",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

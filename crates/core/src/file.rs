@@ -1,0 +1,344 @@
+//! Floor 1: files and memfds: made whole, opened with distrust, grown without surprises.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, MemfdFlags, Mode, OFlags, RenameFlags, SealFlags};
+use rustix::io::Errno;
+
+use crate::error::Error;
+
+/// How a file is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Make {
+    /// Permission bits, exactly.
+    pub perm: u32,
+    /// Bytes.
+    pub size: usize,
+    /// Leave pages to be taken when they are first written.
+    pub sparse: bool,
+}
+
+/// What an existing file must be to be trusted.
+#[derive(Debug, Clone, Copy)]
+pub struct Trust {
+    /// A symbolic link may be the last part of the path.
+    pub follow_symlinks: bool,
+    /// Users other than this one and root may own it.
+    pub any_owner: bool,
+}
+
+/// Opens a regular file that exists.
+///
+/// # Errors
+///
+/// `ENOENT`, `ELOOP` for a symbolic link, `EPERM` for a foreign owner, `ENODEV` for what is no regular file, and what
+/// `open(2)` says.
+pub fn open(path: &Path, writable: bool, trust: Trust) -> Result<OwnedFd, Error> {
+    // NONBLOCK: opening a FIFO must not hang; regular files ignore it.
+    let mut flags = OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    flags |= if writable { OFlags::RDWR } else { OFlags::RDONLY };
+    if !trust.follow_symlinks {
+        flags |= OFlags::NOFOLLOW;
+    }
+    let file = fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::LOOP if !trust.follow_symlinks => {
+            Error::os(errno, "it is a symbolic link, which somebody else may control; follow_symlinks=True accepts it")
+        }
+        Errno::ACCESS | Errno::ROFS | Errno::PERM if writable => {
+            Error::os(errno, format!("cannot open it for writing ({}); mode=\"r\" only needs to read", text(errno)))
+        }
+        Errno::ISDIR => Error::os(errno, "it is a directory, not a file to map"),
+        Errno::NXIO => Error::os(Errno::NODEV, "it is a FIFO, socket or device, not a file to map"),
+        _ => refused(errno, "cannot open it"),
+    })?;
+    check_regular(file.as_fd())?;
+    if !trust.any_owner {
+        check_owner(file.as_fd())?;
+    }
+    Ok(file)
+}
+
+/// Another descriptor, close-on-exec, for the file behind `fd`.
+///
+/// # Errors
+///
+/// `EBADF`, `EMFILE`.
+pub fn duplicate(fd: i32) -> Result<OwnedFd, Error> {
+    if fd < 0 {
+        return Err(Error::os(Errno::BADF, format!("{fd} is no file descriptor")));
+    }
+    // SAFETY: borrowed for one call; the kernel refuses a number that is not open, and the duplicate is ours alone.
+    let given = unsafe { BorrowedFd::borrow_raw(fd) };
+    rustix::io::fcntl_dupfd_cloexec(given, 0).map_err(|errno| refused(errno, &format!("cannot use descriptor {fd}")))
+}
+
+/// Refuses what cannot be mapped as memory: directories, devices, pipes.
+///
+/// # Errors
+///
+/// `ENODEV`.
+pub fn check_regular(file: BorrowedFd<'_>) -> Result<(), Error> {
+    let found = fs::fstat(file).map_err(|errno| refused(errno, "cannot inspect it"))?;
+    match FileType::from_raw_mode(found.st_mode) {
+        FileType::RegularFile => Ok(()),
+        FileType::Directory => Err(Error::os(Errno::ISDIR, "it is a directory, not a file to map")),
+        other => Err(Error::os(Errno::NODEV, format!("it is a {other:?}, not a regular file or memfd to map"))),
+    }
+}
+
+fn check_owner(file: BorrowedFd<'_>) -> Result<(), Error> {
+    let found = fs::fstat(file).map_err(|errno| refused(errno, "cannot inspect it"))?;
+    let me = rustix::process::geteuid().as_raw();
+    if found.st_uid == me || found.st_uid == 0 {
+        return Ok(());
+    }
+    Err(Error::os(
+        Errno::PERM,
+        format!(
+            "it belongs to uid {}, and this process runs as uid {me}: its owner can change or truncate it at any time; \
+             any_owner=True accepts that",
+            found.st_uid
+        ),
+    ))
+}
+
+/// Makes a file that appears whole, under a name that must be free.
+///
+/// # Errors
+///
+/// `EEXIST`, `ENOSPC` and what the system calls say; then nothing is left behind.
+pub fn create(path: &Path, make: Make) -> Result<OwnedFd, Error> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match fs::open(directory, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => {
+            prepare(file.as_fd(), make)?;
+            match link(file.as_fd(), path) {
+                Ok(()) => Ok(file),
+                Err(Errno::EXIST) => Err(exists()),
+                // Without /proc, or on a file system that cannot link what has no name.
+                Err(Errno::NOENT | Errno::OPNOTSUPP | Errno::PERM | Errno::XDEV) => create_by_rename(path, make),
+                Err(errno) => Err(refused(errno, "cannot give the new file its name")),
+            }
+        }
+        // A file system, or kernel, that knows no O_TMPFILE.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => create_by_rename(path, make),
+        Err(errno) => Err(refused(errno, "cannot create it")),
+    }
+}
+
+fn link(file: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
+    // By way of /proc, because AT_EMPTY_PATH asks for a privilege: open(2), O_TMPFILE.
+    fs::linkat(CWD, format!("/proc/self/fd/{}", file.as_raw_fd()), CWD, path, AtFlags::SYMLINK_FOLLOW)
+}
+
+fn create_by_rename(path: &Path, make: Make) -> Result<OwnedFd, Error> {
+    let (temporary, file) = create_temporary(path)?;
+    let done = prepare(file.as_fd(), make).and_then(|()| {
+        let renamed = match fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE) {
+            // A file system that cannot promise NOREPLACE: a hard link never replaces either.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                fs::linkat(CWD, &temporary, CWD, path, AtFlags::empty()).and_then(|()| fs::unlink(&temporary))
+            }
+            other => other,
+        };
+        match renamed {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) => Err(exists()),
+            Err(errno) => Err(refused(errno, "cannot give the new file its name")),
+        }
+    });
+    if done.is_err() {
+        // Best effort: the first error is the one to tell.
+        let _ = fs::unlink(&temporary);
+    }
+    done.map(|()| file)
+}
+
+fn create_temporary(path: &Path) -> Result<(PathBuf, OwnedFd), Error> {
+    static SERIAL: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let name = OsString::from(format!(".samemap-{}-{serial}", std::process::id()));
+        let temporary = path.with_file_name(name);
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => return Ok((temporary, file)),
+            // Left by a process of the same pid in another pid namespace, or before this one.
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(refused(errno, "cannot create it")),
+        }
+    }
+}
+
+fn prepare(file: BorrowedFd<'_>, make: Make) -> Result<(), Error> {
+    grow(file, 0, make.size, make.sparse)?;
+    // fchmod, because the umask cuts what open(2) is given, and perm= is said to be exact.
+    fs::fchmod(file, Mode::from_raw_mode(make.perm)).map_err(|errno| refused(errno, "cannot set its permissions"))
+}
+
+/// Makes anonymous memory, sealed so that nobody can shorten it.
+///
+/// # Errors
+///
+/// `ENOSPC`, `ENOMEM`, `EMFILE`.
+pub fn anonymous(size: usize, sparse: bool) -> Result<OwnedFd, Error> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = fs::memfd_create("samemap", flags | MemfdFlags::NOEXEC_SEAL)
+        // Before Linux 6.3 there was no NOEXEC_SEAL.
+        .or_else(|errno| if errno == Errno::INVAL { fs::memfd_create("samemap", flags) } else { Err(errno) })
+        .map_err(|errno| refused(errno, "cannot make anonymous memory"))?;
+    grow(file.as_fd(), 0, size, sparse)?;
+    // SEAL: a receiver of the handle must not be able to forbid growing or writing either.
+    fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::SEAL)
+        .map_err(|errno| refused(errno, "cannot seal anonymous memory"))?;
+    Ok(file)
+}
+
+/// Bytes of a page.
+#[must_use]
+pub fn page_size() -> usize {
+    rustix::param::page_size()
+}
+
+/// Bytes of the file.
+///
+/// # Errors
+///
+/// What `fstat(2)` says.
+pub fn size(file: BorrowedFd<'_>) -> Result<usize, Error> {
+    let found = fs::fstat(file).map_err(|errno| refused(errno, "cannot ask for its size"))?;
+    // A file's size is never negative.
+    Ok(usize::try_from(found.st_size).unwrap_or(0))
+}
+
+/// Grows the file from `old` to `new` bytes; never shortens it, whatever others do at the same time.
+///
+/// # Errors
+///
+/// `ENOSPC`, `EFBIG`: then its size has not changed.
+pub fn grow(file: BorrowedFd<'_>, old: usize, new: usize, sparse: bool) -> Result<(), Error> {
+    if sparse {
+        return extend_sparse(file, new);
+    }
+    let explain = |errno: Errno| no_room(file, errno, old, new);
+    // First the space, then the size: nobody ever sees bytes without space behind them.
+    match fallocate(file, FallocateFlags::KEEP_SIZE, old, new) {
+        Ok(()) => fallocate(file, FallocateFlags::empty(), old, new).map_err(explain),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => fill(file, old, new).map_err(explain),
+        Err(errno) => Err(explain(errno)),
+    }
+}
+
+fn fallocate(file: BorrowedFd<'_>, flags: FallocateFlags, old: usize, new: usize) -> Result<(), Errno> {
+    // In steps, so that signals, which end a step, cannot keep a large allocation from ever being done.
+    const STEP: usize = 256 << 20;
+    let mut at = old;
+    while at < new {
+        let length = STEP.min(new - at);
+        match fs::fallocate(file, flags, at as u64, length as u64) {
+            Ok(()) => at += length,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Takes space by writing zeros past the end, where the file system cannot reserve any.
+fn fill(file: BorrowedFd<'_>, old: usize, new: usize) -> Result<(), Errno> {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    let mut at = old;
+    while at < new {
+        match rustix::io::pwrite(file, &ZEROS[..ZEROS.len().min(new - at)], at as u64) {
+            Ok(written) => at += written,
+            Err(Errno::INTR) => {}
+            Err(errno) => {
+                // Best effort: the first error is the one to tell.
+                let _ = fs::ftruncate(file, old as u64);
+                return Err(errno);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn extend_sparse(file: BorrowedFd<'_>, new: usize) -> Result<(), Error> {
+    if size(file)? >= new {
+        return Ok(());
+    }
+    fs::ftruncate(file, new as u64).map_err(|errno| refused(errno, "cannot extend it"))
+}
+
+/// Shortens the file.
+///
+/// # Errors
+///
+/// `EPERM` for sealed memory.
+pub fn shrink(file: BorrowedFd<'_>, new: usize) -> Result<(), Error> {
+    fs::ftruncate(file, new as u64).map_err(|errno| match errno {
+        Errno::PERM => Error::os(
+            errno,
+            "anonymous memory is sealed against shrinking, so that no holder can fault another; \
+             advise(\"remove\", offset, length) gives pages back and keeps the size",
+        ),
+        _ => refused(errno, "cannot shorten it"),
+    })
+}
+
+/// Gives the space of `offset..offset + length` back; the bytes read as zeros.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` where the file system cannot.
+pub fn punch(file: BorrowedFd<'_>, offset: usize, length: usize) -> Result<(), Error> {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    fs::fallocate(file, flags, offset as u64, length as u64)
+        .map_err(|errno| refused(errno, "cannot give the space back"))
+}
+
+/// Whether the file system has no space left.
+#[must_use]
+pub fn is_full(file: BorrowedFd<'_>) -> bool {
+    fs::fstatvfs(file).is_ok_and(|found| found.f_blocks > 0 && found.f_bavail == 0)
+}
+
+fn no_room(file: BorrowedFd<'_>, errno: Errno, old: usize, new: usize) -> Error {
+    let free = fs::fstatvfs(file).ok().filter(|found| found.f_blocks > 0);
+    let free = free.map(|found| format!(", {} bytes are free there", found.f_bavail * found.f_frsize));
+    let cure = match errno {
+        Errno::NOSPC => {
+            "; free some, mount it larger (docker run --shm-size=1g), use SAMEMAP_DIR elsewhere, or sparse=True"
+        }
+        Errno::FBIG => "; the limit on file size (ulimit -f) or the file system's own is below that",
+        _ => "",
+    };
+    let free = free.unwrap_or_default();
+    Error::os(errno, format!("cannot reserve {} bytes (from {old} to {new}): {}{free}{cure}", new - old, text(errno)))
+}
+
+fn exists() -> Error {
+    Error::os(Errno::EXIST, "it exists; open() opens it, Region(name, size) takes it as it is")
+}
+
+pub(crate) fn refused(errno: Errno, doing: &str) -> Error {
+    let cure = match errno {
+        Errno::NOENT => "; create() makes it, wait=SECONDS waits for it",
+        Errno::MFILE => "; this process is at its limit on open files: close some, or raise it (ulimit -n)",
+        Errno::NFILE => "; the system is at its limit on open files (fs.file-max)",
+        _ => "",
+    };
+    Error::os(errno, format!("{doing}: {}{cure}", text(errno)))
+}
+
+/// What the C library calls the error, without its number.
+pub(crate) fn text(errno: Errno) -> String {
+    let whole = std::io::Error::from_raw_os_error(errno.raw_os_error()).to_string();
+    whole.split(" (os error").next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,37 @@
+//! Memory that processes on one Linux machine share.
+//!
+//! The floors, from the ground up; a module uses only modules of lower floors (`tests/floors.rs` holds that):
+//!
+//! | floor | module | what it knows |
+//! | --- | --- | --- |
+//! | 0 | `atomic` | whether this is a loom build |
+//! | 0 | [`error`] | what can go wrong, and who can mend it |
+//! | 1 | [`gate`] | users of a mapping against the one who moves it |
+//! | 1 | `guard` | bus errors: `SIGBUS` in our own mappings |
+//! | 1 | [`bell`] | sleeping on a futex word, and waking |
+//! | 1 | `text` | NUL-ended text in memory that others write |
+//! | 1 | [`file`](mod@file) | files and memfds: made whole, opened with distrust, grown without surprises |
+//! | 2 | [`arrival`] | sleeping until a file is there |
+//! | 2 | `mapping` | the only `mmap`, `mremap`, `munmap` |
+//! | 2 | `process` | what the process must put right around a fork |
+//! | 3 | [`region`] | raw shared bytes: all of the above |
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("samemap reserves address space generously: it needs a 64-bit machine");
+#[cfg(not(target_os = "linux"))]
+compile_error!("samemap stands on Linux: futexes, memfds, O_TMPFILE");
+
+mod atomic;
+pub mod gate;
+
+atomic::needs_kernel! {
+    pub mod arrival;
+    pub mod bell;
+    pub mod error;
+    pub mod file;
+    mod guard;
+    mod mapping;
+    mod process;
+    pub mod region;
+    mod text;
+}

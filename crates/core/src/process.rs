@@ -1,0 +1,139 @@
+//! Floor 2: what this process keeps about all of its regions, and puts right around a fork.
+//!
+//! A fork copies locks and counts as they are, but only the forking thread. So the fork waits until no other thread
+//! is in the middle of moving a mapping, and the child forgets the other threads: those inside a gate, and those
+//! asleep. Source: pthread_atfork(3), "Threads cannot be implemented as a library" notwithstanding.
+
+use std::cell::RefCell;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
+
+use crate::bell;
+use crate::gate::{Gate, Shut};
+use crate::guard::{self, FreeNodes};
+
+/// All gates of this process. Its lock is held while one of them is shut, by the thread that shuts it.
+static GATES: Mutex<Vec<Weak<Gate>>> = Mutex::new(Vec::new());
+
+/// Who sleeps on which word, so that a shutter can wake them.
+static SLEEPERS: Mutex<Vec<Sleeper>> = Mutex::new(Vec::new());
+
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+struct Sleeper {
+    gate: usize,
+    word: usize,
+}
+
+fn lock<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes a gate that survives forks.
+pub(crate) fn gate() -> Arc<Gate> {
+    static HOOKS: Once = Once::new();
+    HOOKS.call_once(|| {
+        // SAFETY: the handlers take and release locks of this module, and live as long as the process: the extension
+        // is never unloaded. It fails only without memory, and then forks go on as without us.
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork_in_child)) };
+    });
+    let gate = Arc::new(Gate::new());
+    let mut gates = lock(&GATES);
+    if gates.len() == gates.capacity() {
+        gates.retain(|gate| gate.strong_count() > 0);
+        let live = gates.len();
+        gates.reserve(live.max(16));
+    }
+    gates.push(Arc::downgrade(&gate));
+    gate
+}
+
+/// A gate that is shut, and the process-wide right to have done so.
+pub(crate) struct Alone<'a> {
+    // Dropped in this order: the gate opens before the next one may shut it.
+    _shut: Shut<'a>,
+    _right: MutexGuard<'static, Vec<Weak<Gate>>>,
+}
+
+/// Shuts the gate: waits for those inside, and wakes those of them who sleep.
+pub(crate) fn shut(gate: &Gate) -> Alone<'_> {
+    let right = lock(&GATES);
+    let mut looks = 0_u32;
+    let shut = gate.shut(|| {
+        wake_sleepers(gate);
+        looks += 1;
+        // Those inside are a few instructions away from leaving, or in a long flush.
+        if looks > 64 {
+            std::thread::sleep(std::time::Duration::from_micros(50));
+        }
+    });
+    Alone { _shut: shut, _right: right }
+}
+
+/// Waits until whoever shut a gate is done.
+#[cold]
+pub(crate) fn wait_for_shutter() {
+    drop(lock(&GATES));
+}
+
+fn wake_sleepers(gate: &Gate) {
+    let gate = std::ptr::from_ref(gate).addr();
+    for sleeper in lock(&SLEEPERS).iter().filter(|sleeper| sleeper.gate == gate) {
+        let word: *const AtomicU32 = std::ptr::with_exposed_provenance(sleeper.word);
+        // SAFETY: a sleeper is listed only while it holds a pin of its gate, so its word is mapped; the list is locked.
+        let word = unsafe { &*word };
+        // A page that is gone wakes its sleepers by itself: the kernel answers EFAULT.
+        let _ = bell::wake(word, u32::MAX);
+    }
+}
+
+/// This thread is about to sleep on a word, until dropped.
+pub(crate) struct Asleep(Sleeper);
+
+impl Asleep {
+    /// Lists the thread. It must be inside `gate`, and look whether that was shut before it sleeps.
+    pub(crate) fn on(gate: &Gate, word: &AtomicU32) -> Self {
+        let word = std::ptr::from_ref(word).expose_provenance();
+        let sleeper = Sleeper { gate: std::ptr::from_ref(gate).addr(), word };
+        lock(&SLEEPERS).push(sleeper);
+        Self(sleeper)
+    }
+}
+
+impl Drop for Asleep {
+    fn drop(&mut self) {
+        let mut sleepers = lock(&SLEEPERS);
+        if let Some(at) = sleepers.iter().position(|sleeper| *sleeper == self.0) {
+            sleepers.swap_remove(at);
+        }
+    }
+}
+
+struct Held {
+    gates: MutexGuard<'static, Vec<Weak<Gate>>>,
+    sleepers: MutexGuard<'static, Vec<Sleeper>>,
+    _free: FreeNodes,
+}
+
+thread_local! {
+    static HELD: RefCell<Option<Held>> = const { RefCell::new(None) };
+}
+
+extern "C" fn before_fork() {
+    // The order in which everyone takes them.
+    let gates = lock(&GATES);
+    let sleepers = lock(&SLEEPERS);
+    let held = Held { gates, sleepers, _free: guard::lock_free_nodes() };
+    HELD.with_borrow_mut(|place| *place = Some(held));
+}
+
+extern "C" fn after_fork() {
+    HELD.with_borrow_mut(|place| *place = None);
+}
+
+extern "C" fn after_fork_in_child() {
+    let Some(mut held) = HELD.with_borrow_mut(Option::take) else { return };
+    held.sleepers.clear();
+    for gate in held.gates.iter().filter_map(Weak::upgrade) {
+        gate.empty_after_fork();
+    }
+}

@@ -1,0 +1,32 @@
+//! `samemap._core`: what Python sees of `samemap-core`. No algorithm lives here: only conversion, the GIL, signals,
+//! and the export of buffers.
+
+use pyo3::prelude::*;
+
+mod arguments;
+mod errors;
+mod region;
+mod view;
+mod wait;
+
+/// The compiled half of samemap: mapped bytes, the bus-error guard, and futex waits.
+#[pymodule(gil_used = false)]
+mod _core {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::errors::SegmentTruncated;
+    #[pymodule_export]
+    use super::region::Region;
+    #[pymodule_export]
+    use super::view::View;
+    #[pymodule_export]
+    use super::wait::wait_for_file;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("PAGE_SIZE", samemap_core::file::page_size())?;
+        module.add("MIN_RESERVATION", samemap_core::region::MIN_RESERVATION)
+    }
+}

@@ -1,0 +1,715 @@
+//! `samemap._core.Region`, the base of `samemap.Region`.
+
+use std::ffi::c_int;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::PathBuf;
+
+use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PySlice};
+use samemap_core::file::Trust;
+use samemap_core::region::{self, Advice, Error, Options};
+
+use crate::arguments::{Length, Offset, Timeout, Word32, Word64};
+use crate::errors;
+use crate::view::{self, Borrowed, View};
+use crate::wait;
+
+/// Raw shared bytes; `samemap.Region` adds names, numpy and pickling.
+#[pyclass(subclass, frozen, module = "samemap._core")]
+pub(crate) struct Region {
+    region: region::Region,
+    path: Option<PathBuf>,
+}
+
+impl Region {
+    #[cold]
+    fn raise(&self, error: Error) -> PyErr {
+        errors::raise(&error, self.path.as_deref())
+    }
+
+    /// The index that Python means by `key`, which may count from the end.
+    #[inline]
+    fn index(&self, key: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let index: isize = key.extract().map_err(|error| wrong_key(key, error))?;
+        match usize::try_from(index) {
+            Ok(index) => Ok(index),
+            Err(_) => self.index_from_end(index),
+        }
+    }
+
+    #[cold]
+    fn index_from_end(&self, index: isize) -> PyResult<usize> {
+        let size = self.region.extent().map_err(|error| self.raise(error))?;
+        size.checked_add_signed(index)
+            .ok_or_else(|| PyIndexError::new_err(format!("byte {index} is outside the region of {size} bytes")))
+    }
+
+    fn get_slice<'py>(&self, slice: &Bound<'py, PySlice>) -> PyResult<Bound<'py, PyBytes>> {
+        let py = slice.py();
+        let steps = Steps::new(slice, self.region.extent().map_err(|error| self.raise(error))?)?;
+        let whole = view::bytes_of(py, &self.region, steps.lowest, steps.span)?.map_err(|error| self.raise(error))?;
+        if steps.step == 1 {
+            return Ok(whole);
+        }
+        let picked: Vec<u8> = steps.offsets().map(|offset| whole.as_bytes()[offset - steps.lowest]).collect();
+        Ok(PyBytes::new(py, &picked))
+    }
+
+    fn set_slice(&self, slice: &Bound<'_, PySlice>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        let steps = Steps::new(slice, self.region.extent().map_err(|error| self.raise(error))?)?;
+        let bytes = Borrowed::new(value)?;
+        if bytes.len() != steps.count {
+            return Err(PyValueError::new_err(format!(
+                "the slice takes {} bytes, and {} are given: a region does not change its length so; resize() does",
+                steps.count,
+                bytes.len()
+            )));
+        }
+        let raise = |error| self.raise(error);
+        if steps.step == 1 {
+            return bytes.write_to(slice.py(), &self.region, steps.lowest).map_err(raise);
+        }
+        steps.offsets().zip(bytes.to_vec()).try_for_each(|(at, byte)| self.region.set(at, byte)).map_err(raise)
+    }
+}
+
+/// The bytes that a slice names.
+struct Steps {
+    start: usize,
+    step: isize,
+    count: usize,
+    lowest: usize,
+    /// From the lowest to the highest, inclusive.
+    span: usize,
+}
+
+impl Steps {
+    fn new(slice: &Bound<'_, PySlice>, size: usize) -> PyResult<Self> {
+        let found = slice.indices(size.cast_signed())?;
+        let count = found.slicelength;
+        // In range: `indices` clips to the size, and an empty slice reads nothing wherever it starts.
+        let start = found.start.max(0).cast_unsigned();
+        let reach = found.step.unsigned_abs() * count.saturating_sub(1);
+        let lowest = if found.step < 0 && count > 0 { start - reach } else { start };
+        let span = if count == 0 { 0 } else { reach + 1 };
+        Ok(Self { start, step: if count <= 1 { 1 } else { found.step }, count, lowest, span })
+    }
+
+    fn offsets(&self) -> impl Iterator<Item = usize> {
+        let (start, step) = (self.start.cast_signed(), self.step);
+        (0..self.count.cast_signed()).map(move |at| (start + at * step).cast_unsigned())
+    }
+}
+
+#[cold]
+fn wrong_key(key: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    if error.is_instance_of::<PyTypeError>(key.py()) {
+        let kind = key.get_type();
+        PyTypeError::new_err(format!("a region is indexed by an integer or a slice, not by {kind}"))
+    } else {
+        PyIndexError::new_err(format!("byte {key} is outside any region"))
+    }
+}
+
+fn advice(name: &str) -> Option<Advice> {
+    Some(match name {
+        "normal" => Advice::Normal,
+        "random" => Advice::Random,
+        "sequential" => Advice::Sequential,
+        "willneed" => Advice::WillNeed,
+        "dontneed" => Advice::LinuxDontNeed,
+        "hugepage" => Advice::LinuxHugepage,
+        "nohugepage" => Advice::LinuxNoHugepage,
+        "cold" => Advice::LinuxCold,
+        "pageout" => Advice::LinuxPageOut,
+        "dontfork" => Advice::LinuxDontFork,
+        "dofork" => Advice::LinuxDoFork,
+        "dontdump" => Advice::LinuxDontDump,
+        "dodump" => Advice::LinuxDoDump,
+        _ => return None,
+    })
+}
+
+#[pymethods]
+impl Region {
+    #[new]
+    #[allow(clippy::too_many_arguments, reason = "called by samemap.Region only, which gives them names and defaults")]
+    fn new(
+        py: Python<'_>,
+        path: Option<PathBuf>,
+        how: &str,
+        size: Option<Length>,
+        max_size: Option<Length>,
+        writable: bool,
+        perm: u32,
+        sparse: bool,
+        populate: bool,
+        follow_symlinks: bool,
+        any_owner: bool,
+        fd: c_int,
+    ) -> PyResult<Self> {
+        let max_size = max_size.map(|length| length.0);
+        let trust = Trust { follow_symlinks, any_owner };
+        let options = Options { max_size, writable, perm, sparse, populate, trust };
+        let bytes = size.map_or(0, |length| length.0);
+        let missing = || Error::Invalid("no path was given".to_owned());
+        let made = py.detach(|| match how {
+            "create" => region::Region::create(path.as_deref().ok_or_else(missing)?, bytes, options),
+            "open" => region::Region::open(path.as_deref().ok_or_else(missing)?, options),
+            "open-or-create" => region::Region::open_or_create(path.as_deref().ok_or_else(missing)?, bytes, options),
+            "anonymous" => region::Region::anonymous(bytes, options),
+            "descriptor" => region::Region::from_descriptor(fd, options),
+            other => Err(Error::Invalid(format!("there is no way {other:?} to make a region"))),
+        });
+        match made {
+            Ok(region) => Ok(Self { region, path }),
+            Err(error) => Err(errors::raise(&error, path.as_deref())),
+        }
+    }
+
+    /// The file behind it; `None` for anonymous memory.
+    #[getter]
+    fn path(&self) -> Option<PathBuf> {
+        self.path.clone()
+    }
+
+    /// Length of the file in bytes, now: growth by other processes shows at once.
+    #[getter]
+    fn size(&self) -> PyResult<usize> {
+        self.region.size().map_err(|error| self.raise(error))
+    }
+
+    /// Bytes of address space reserved: how far it may grow while views live.
+    #[getter]
+    fn max_size(&self) -> PyResult<usize> {
+        self.region.max_size().map_err(|error| self.raise(error))
+    }
+
+    /// ``"rw"``, or ``"r"`` when it is mapped read-only.
+    #[getter]
+    fn mode(&self) -> &'static str {
+        if self.region.is_writable() { "rw" } else { "r" }
+    }
+
+    /// Whether `close` was called.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.region.is_closed()
+    }
+
+    /// Live buffer exports of this object (memoryviews, arrays), in this process.
+    #[getter]
+    fn views(&self) -> PyResult<usize> {
+        self.region.views().map_err(|error| self.raise(error))
+    }
+
+    /// Bytes that are in memory now, in whole pages (``mincore(2)``).
+    #[getter]
+    fn resident(&self) -> PyResult<usize> {
+        self.region.resident().map_err(|error| self.raise(error))
+    }
+
+    /// Whether this process has touched pages that somebody truncated away, and `resize` has not mended it.
+    #[getter]
+    fn truncated(&self) -> PyResult<bool> {
+        self.region.is_truncated().map_err(|error| self.raise(error))
+    }
+
+    /// Return the file's descriptor, which the region owns: to inherit by ``subprocess`` (``pass_fds``), or to look at.
+    ///
+    /// Returns:
+    ///     The descriptor, close-on-exec.
+    ///
+    /// Raises:
+    ///     ValueError: The region is closed.
+    ///
+    /// Example:
+    ///     >>> import os
+    ///     >>> region = Region(None, 4096)
+    ///     >>> os.fstat(region.fileno()).st_size
+    ///     4096
+    fn fileno(&self) -> PyResult<c_int> {
+        self.region.with_file(|file: BorrowedFd<'_>| file.as_raw_fd()).map_err(|error| self.raise(error))
+    }
+
+    /// Grow or shrink the region, for all processes.
+    ///
+    /// Growth within ``max_size`` moves nothing: live views stay valid (they keep their length), and other processes
+    /// see the new bytes without doing anything. Beyond it the mapping may move, by ``mremap(2)``: no byte is copied.
+    /// New bytes are zeros. Other processes that touch bytes which shrinking took away get `SegmentTruncated`.
+    ///
+    /// Args:
+    ///     size: Bytes, at least 1.
+    ///     sparse: Do not reserve space on the file system.
+    ///
+    /// Raises:
+    ///     BufferError: Views live, and it would have to move or to shrink.
+    ///     OSError: ``ENOSPC``: there is no room; nothing has changed. ``EPERM``: anonymous memory cannot shrink.
+    ///     TypeError: The region is read-only.
+    ///     ValueError: The size is below 1, or the region is closed.
+    ///
+    /// Example:
+    ///     >>> region = Region(None, 4096)
+    ///     >>> view = memoryview(region)
+    ///     >>> region.resize(1 << 20)
+    ///     >>> region[1_000_000], len(view)
+    ///     (0, 4096)
+    #[pyo3(signature = (size, *, sparse = false))]
+    fn resize(&self, py: Python<'_>, size: Length, sparse: bool) -> PyResult<()> {
+        py.detach(|| self.region.resize(size.0, sparse)).map_err(|error| self.raise(error))
+    }
+
+    /// Close the region: later use raises ``ValueError``, also in threads that wait on it.
+    ///
+    /// Closing twice is fine. Views outlive it: the memory stays mapped until the last of them is gone.
+    /// The file stays: `unlink` removes it.
+    ///
+    /// Example:
+    ///     >>> region = Region(None, 64)
+    ///     >>> region.close()
+    ///     >>> region.closed
+    ///     True
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.region.close());
+    }
+
+    /// Write changed bytes to the file's storage, and wait until they are there (``msync(2)``).
+    ///
+    /// Other processes see changes without it: it is for files on a disk, against a crash of the machine.
+    ///
+    /// Args:
+    ///     offset: First byte.
+    ///     length: Bytes; to the end when ``None``.
+    ///
+    /// Raises:
+    ///     IndexError: The range reaches outside the region.
+    ///     OSError: The storage failed.
+    ///
+    /// Example:
+    ///     >>> Region(None, 64).flush()
+    #[pyo3(signature = (offset = Offset(0), length = None), text_signature = "($self, offset=0, length=None)")]
+    fn flush(&self, py: Python<'_>, offset: Offset, length: Option<Length>) -> PyResult<()> {
+        let length = length.map(|length| length.0);
+        py.detach(|| self.region.flush(offset.0, length)).map_err(|error| self.raise(error))
+    }
+
+    /// Tell the kernel how the bytes will be used (``madvise(2)``).
+    ///
+    /// Args:
+    ///     advice: ``"normal"``, ``"random"``, ``"sequential"``, ``"willneed"``, ``"dontneed"``, ``"hugepage"``,
+    ///         ``"nohugepage"``, ``"cold"``, ``"pageout"``, ``"dontfork"``, ``"dofork"``, ``"dontdump"``,
+    ///         ``"dodump"``; or ``"remove"``, which gives the space of exactly these bytes back: they become zeros,
+    ///         for every process.
+    ///     offset: First byte.
+    ///     length: Bytes; to the end when ``None``.
+    ///
+    /// Raises:
+    ///     IndexError: The range reaches outside the region.
+    ///     OSError: This kernel, or this file system, does not take the advice.
+    ///     TypeError: ``"remove"`` on a read-only region.
+    ///     ValueError: There is no such advice.
+    ///
+    /// Example:
+    ///     >>> region = Region(None, 8192)
+    ///     >>> region[0] = region[8191] = 1
+    ///     >>> region.advise("remove", 0, 4096)
+    ///     >>> region[0], region[8191]
+    ///     (0, 1)
+    #[pyo3(
+        signature = (advice, offset = Offset(0), length = None),
+        text_signature = "($self, advice, offset=0, length=None)"
+    )]
+    fn advise(&self, py: Python<'_>, advice: &str, offset: Offset, length: Option<Length>) -> PyResult<()> {
+        let length = length.map(|length| length.0);
+        let done = if advice == "remove" {
+            py.detach(|| self.region.punch(offset.0, length))
+        } else {
+            let Some(advice) = self::advice(advice) else {
+                return Err(PyValueError::new_err(format!("there is no advice {advice:?}; see help(Region.advise)")));
+            };
+            py.detach(|| self.region.advise(offset.0, length, advice))
+        };
+        done.map_err(|error| self.raise(error))
+    }
+
+    /// Lock bytes in memory, so that they are never swapped out (``mlock(2)``). Not a lock between processes.
+    ///
+    /// Args:
+    ///     offset: First byte.
+    ///     length: Bytes; to the end when ``None``.
+    ///
+    /// Raises:
+    ///     IndexError: The range reaches outside the region.
+    ///     OSError: ``ENOMEM``: more than the limit on locked memory, which the message names.
+    ///
+    /// Example:
+    ///     >>> region = Region(None, 4096)
+    ///     >>> region.lock()
+    ///     >>> region.unlock()
+    #[pyo3(signature = (offset = Offset(0), length = None), text_signature = "($self, offset=0, length=None)")]
+    fn lock(&self, py: Python<'_>, offset: Offset, length: Option<Length>) -> PyResult<()> {
+        let length = length.map(|length| length.0);
+        py.detach(|| self.region.lock(offset.0, length)).map_err(|error| self.raise(error))
+    }
+
+    /// Let bytes that `lock` locked leave memory again.
+    ///
+    /// Args:
+    ///     offset: First byte.
+    ///     length: Bytes; to the end when ``None``.
+    ///
+    /// Raises:
+    ///     IndexError: The range reaches outside the region.
+    ///
+    /// Example:
+    ///     >>> Region(None, 4096).unlock()
+    #[pyo3(signature = (offset = Offset(0), length = None), text_signature = "($self, offset=0, length=None)")]
+    fn unlock(&self, py: Python<'_>, offset: Offset, length: Option<Length>) -> PyResult<()> {
+        let length = length.map(|length| length.0);
+        py.detach(|| self.region.unlock(offset.0, length)).map_err(|error| self.raise(error))
+    }
+
+    /// Read bytes up to a NUL, until two readings in a row agree.
+    ///
+    /// Args:
+    ///     offset: First byte.
+    ///     size: Bytes at most; to the end of the region when ``None``.
+    ///
+    /// Returns:
+    ///     The bytes before the first NUL, or all.
+    ///
+    /// Raises:
+    ///     IndexError: The range reaches outside the region.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///
+    /// Example:
+    ///     >>> region = Region(None, 64)
+    ///     >>> region[0:3] = b"abc"
+    ///     >>> region.read_cstring()
+    ///     b'abc'
+    #[pyo3(signature = (offset = Offset(0), size = None), text_signature = "($self, offset=0, size=None)")]
+    fn read_cstring<'py>(
+        &self,
+        py: Python<'py>,
+        offset: Offset,
+        size: Option<Length>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let size = size.map(|length| length.0);
+        let text = self.region.read_text(offset.0, size).map_err(|error| self.raise(error))?;
+        Ok(PyBytes::new(py, &text))
+    }
+
+    /// Write bytes and a NUL after them.
+    ///
+    /// Args:
+    ///     text: Bytes, without a NUL among them.
+    ///     offset: First byte.
+    ///     size: Bytes that it may take, with the NUL; to the end of the region when ``None``.
+    ///
+    /// Returns:
+    ///     The number of bytes written, with the NUL.
+    ///
+    /// Raises:
+    ///     IndexError: The range reaches outside the region.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     TypeError: The region is read-only.
+    ///     ValueError: It holds a NUL or does not fit; nothing was written.
+    ///
+    /// Example:
+    ///     >>> Region(None, 64).write_cstring(b"abc")
+    ///     4
+    #[pyo3(signature = (text, offset = Offset(0), size = None), text_signature = "($self, text, offset=0, size=None)")]
+    fn write_cstring(&self, text: &Bound<'_, PyAny>, offset: Offset, size: Option<Length>) -> PyResult<usize> {
+        let text = Borrowed::new(text)?.to_vec();
+        let size = size.map(|length| length.0);
+        self.region.write_text(offset.0, size, &text).map_err(|error| self.raise(error))
+    }
+
+    /// Load a 32-bit word, atomically and sequentially consistent, as all word operations are.
+    ///
+    /// Args:
+    ///     offset: Bytes from the start, a multiple of 4.
+    ///
+    /// Returns:
+    ///     The word, unsigned.
+    ///
+    /// Raises:
+    ///     IndexError: The word reaches outside the region.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     ValueError: The offset is no multiple of 4, or the region is closed.
+    ///
+    /// Example:
+    ///     >>> Region(None, 64).load_u32(8)
+    ///     0
+    fn load_u32(&self, offset: Offset) -> PyResult<u32> {
+        self.region.load_u32(offset.0).map_err(|error| self.raise(error))
+    }
+
+    /// Store a 32-bit word, atomically.
+    ///
+    /// Args:
+    ///     offset: Bytes from the start, a multiple of 4.
+    ///     value: The word; negative values as two's complement.
+    ///
+    /// Raises:
+    ///     IndexError: The word reaches outside the region.
+    ///     OverflowError: The value does not fit into 32 bits.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     TypeError: The region is read-only.
+    ///     ValueError: The offset is no multiple of 4, or the region is closed.
+    ///
+    /// Example:
+    ///     >>> region = Region(None, 64)
+    ///     >>> region.store_u32(8, 5)
+    ///     >>> region.load_u32(8)
+    ///     5
+    fn store_u32(&self, offset: Offset, value: Word32) -> PyResult<()> {
+        self.region.store_u32(offset.0, value.0).map_err(|error| self.raise(error))
+    }
+
+    /// Add to a 32-bit word, atomically; it wraps around.
+    ///
+    /// Args:
+    ///     offset: Bytes from the start, a multiple of 4.
+    ///     delta: What to add; negative values subtract.
+    ///
+    /// Returns:
+    ///     What the word was before.
+    ///
+    /// Raises:
+    ///     IndexError: The word reaches outside the region.
+    ///     OverflowError: The value does not fit into 32 bits.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     TypeError: The region is read-only.
+    ///     ValueError: The offset is no multiple of 4, or the region is closed.
+    ///
+    /// Example:
+    ///     >>> region = Region(None, 64)
+    ///     >>> region.fetch_add_u32(0, 3), region.fetch_add_u32(0, -1), region.load_u32(0)
+    ///     (0, 3, 2)
+    fn fetch_add_u32(&self, offset: Offset, delta: Word32) -> PyResult<u32> {
+        self.region.fetch_add_u32(offset.0, delta.0).map_err(|error| self.raise(error))
+    }
+
+    /// Replace a 32-bit word if it is what is expected, atomically.
+    ///
+    /// Args:
+    ///     offset: Bytes from the start, a multiple of 4.
+    ///     expected: What it must be.
+    ///     desired: What it becomes then.
+    ///
+    /// Returns:
+    ///     What the word was before: it was replaced exactly if that equals ``expected``.
+    ///
+    /// Raises:
+    ///     IndexError: The word reaches outside the region.
+    ///     OverflowError: A value does not fit into 32 bits.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     TypeError: The region is read-only.
+    ///     ValueError: The offset is no multiple of 4, or the region is closed.
+    ///
+    /// Example:
+    ///     >>> region = Region(None, 64)
+    ///     >>> region.compare_exchange_u32(0, 0, 7), region.compare_exchange_u32(0, 0, 8), region.load_u32(0)
+    ///     (0, 7, 7)
+    fn compare_exchange_u32(&self, offset: Offset, expected: Word32, desired: Word32) -> PyResult<u32> {
+        self.region.compare_exchange_u32(offset.0, expected.0, desired.0).map_err(|error| self.raise(error))
+    }
+
+    /// Load a 64-bit word, atomically.
+    ///
+    /// Args:
+    ///     offset: Bytes from the start, a multiple of 8.
+    ///
+    /// Returns:
+    ///     The word, unsigned.
+    ///
+    /// Raises:
+    ///     IndexError: The word reaches outside the region.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     ValueError: The offset is no multiple of 8, or the region is closed.
+    ///
+    /// Example:
+    ///     >>> Region(None, 64).load_u64(8)
+    ///     0
+    fn load_u64(&self, offset: Offset) -> PyResult<u64> {
+        self.region.load_u64(offset.0).map_err(|error| self.raise(error))
+    }
+
+    /// Store a 64-bit word, atomically.
+    ///
+    /// Args:
+    ///     offset: Bytes from the start, a multiple of 8.
+    ///     value: The word; negative values as two's complement.
+    ///
+    /// Raises:
+    ///     IndexError: The word reaches outside the region.
+    ///     OverflowError: The value does not fit into 64 bits.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     TypeError: The region is read-only.
+    ///     ValueError: The offset is no multiple of 8, or the region is closed.
+    ///
+    /// Example:
+    ///     >>> region = Region(None, 64)
+    ///     >>> region.store_u64(8, -1)
+    ///     >>> region.load_u64(8) == 2**64 - 1
+    ///     True
+    fn store_u64(&self, offset: Offset, value: Word64) -> PyResult<()> {
+        self.region.store_u64(offset.0, value.0).map_err(|error| self.raise(error))
+    }
+
+    /// Add to a 64-bit word, atomically; it wraps around.
+    ///
+    /// Args:
+    ///     offset: Bytes from the start, a multiple of 8.
+    ///     delta: What to add; negative values subtract.
+    ///
+    /// Returns:
+    ///     What the word was before.
+    ///
+    /// Raises:
+    ///     IndexError: The word reaches outside the region.
+    ///     OverflowError: The value does not fit into 64 bits.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     TypeError: The region is read-only.
+    ///     ValueError: The offset is no multiple of 8, or the region is closed.
+    ///
+    /// Example:
+    ///     >>> region = Region(None, 64)
+    ///     >>> region.fetch_add_u64(0, 3), region.load_u64(0)
+    ///     (0, 3)
+    fn fetch_add_u64(&self, offset: Offset, delta: Word64) -> PyResult<u64> {
+        self.region.fetch_add_u64(offset.0, delta.0).map_err(|error| self.raise(error))
+    }
+
+    /// Replace a 64-bit word if it is what is expected, atomically.
+    ///
+    /// Args:
+    ///     offset: Bytes from the start, a multiple of 8.
+    ///     expected: What it must be.
+    ///     desired: What it becomes then.
+    ///
+    /// Returns:
+    ///     What the word was before: it was replaced exactly if that equals ``expected``.
+    ///
+    /// Raises:
+    ///     IndexError: The word reaches outside the region.
+    ///     OverflowError: A value does not fit into 64 bits.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     TypeError: The region is read-only.
+    ///     ValueError: The offset is no multiple of 8, or the region is closed.
+    ///
+    /// Example:
+    ///     >>> region = Region(None, 64)
+    ///     >>> region.compare_exchange_u64(0, 0, 7), region.load_u64(0)
+    ///     (0, 7)
+    fn compare_exchange_u64(&self, offset: Offset, expected: Word64, desired: Word64) -> PyResult<u64> {
+        self.region.compare_exchange_u64(offset.0, expected.0, desired.0).map_err(|error| self.raise(error))
+    }
+
+    /// Sleep while a 32-bit word is what is expected, until it is not or somebody rings.
+    ///
+    /// The kernel compares and falls asleep in one step (``futex(2)``), so a change between loading the word and
+    /// waiting is not slept over, in whatever language it was made:
+    ///
+    ///     seen = region.load_u32(0)
+    ///     while nothing_new(seen):
+    ///         region.wait(0, seen)
+    ///         seen = region.load_u32(0)
+    ///
+    /// A wake-up is a hint to look again: others may ring the same word, and a `resize` that moves the mapping wakes
+    /// those who wait on it. It uses no processor time while it sleeps, and lets other threads run.
+    ///
+    /// Args:
+    ///     offset: Bytes from the start, a multiple of 4.
+    ///     expected: The word as last seen.
+    ///     timeout: Seconds; ``None`` waits for ever, 0 only looks.
+    ///
+    /// Returns:
+    ///     True when the word is not ``expected`` any more, or somebody has rung; False after the timeout.
+    ///
+    /// Raises:
+    ///     IndexError: The word reaches outside the region.
+    ///     KeyboardInterrupt: Ctrl-C, at once; likewise whatever another signal handler raises.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     ValueError: The timeout is negative or NaN, the offset is no multiple of 4, or the region is closed, also
+    ///         by another thread meanwhile.
+    ///
+    /// Example:
+    ///     >>> region = Region(None, 64)
+    ///     >>> region.wait(0, 0, timeout=0.01)
+    ///     False
+    ///     >>> region.store_u32(0, 1)
+    ///     >>> region.wait(0, 0)
+    ///     True
+    #[pyo3(signature = (offset, expected, timeout = None))]
+    fn wait(&self, py: Python<'_>, offset: Offset, expected: Word32, timeout: Option<f64>) -> PyResult<bool> {
+        let timeout = Timeout::new(timeout)?;
+        wait::wait(py, &self.region, offset.0, expected.0, timeout, |error| self.raise(error))
+    }
+
+    /// Wake those who wait on a 32-bit word, in all processes. Change the word first.
+    ///
+    /// Args:
+    ///     offset: Bytes from the start, a multiple of 4.
+    ///     count: How many to wake at most; all when ``None``.
+    ///
+    /// Returns:
+    ///     How many were asleep and are woken.
+    ///
+    /// Raises:
+    ///     IndexError: The word reaches outside the region.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     ValueError: The offset is no multiple of 4, or the region is closed.
+    ///
+    /// Example:
+    ///     >>> Region(None, 64).ring(0)
+    ///     0
+    #[pyo3(signature = (offset, count = None))]
+    fn ring(&self, offset: Offset, count: Option<Length>) -> PyResult<usize> {
+        let count = count.map_or(u32::MAX, |count| u32::try_from(count.0).unwrap_or(u32::MAX));
+        self.region.ring(offset.0, count).map_err(|error| self.raise(error))
+    }
+
+    fn __len__(&self) -> PyResult<usize> {
+        self.size()
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        if let Ok(slice) = key.cast::<PySlice>() {
+            return Ok(self.get_slice(slice)?.into_any());
+        }
+        let byte = self.region.get(self.index(key)?).map_err(|error| self.raise(error))?;
+        Ok(byte.into_pyobject(py)?.into_any())
+    }
+
+    fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        if let Ok(slice) = key.cast::<PySlice>() {
+            return self.set_slice(slice, value);
+        }
+        let index = self.index(key)?;
+        let byte: i64 = value.extract()?;
+        let byte = u8::try_from(byte).map_err(|_| PyValueError::new_err(format!("a byte is 0 to 255, not {byte}")))?;
+        self.region.set(index, byte).map_err(|error| self.raise(error))
+    }
+
+    #[allow(unsafe_code, reason = "PyO3 wants this method unsafe; all it does with the buffer is in view.rs")]
+    // SAFETY: called by the interpreter only, with a Py_buffer to fill.
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, buffer: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let region = &slf.get().region;
+        // memoryview, and numpy by way of it, keep the exporting object. Others (np.ndarray(buffer=region)) release the
+        // buffer at once and rely on the region itself to keep the memory.
+        if flags & ffi::PyBUF_FULL_RO != ffi::PyBUF_FULL_RO {
+            region.retain().map_err(|error| slf.get().raise(error))?;
+        }
+        let memory = slf.py().detach(|| region.view()).map_err(|error| slf.get().raise(error))?;
+        let exporter = Bound::new(slf.py(), View::new(memory))?;
+        // SAFETY: passed on as it came.
+        unsafe { view::export(&exporter, buffer, flags) }
+    }
+
+    // SAFETY: called by the interpreter only; see `View::__releasebuffer__` for why it is there.
+    unsafe fn __releasebuffer__(&self, _buffer: *mut ffi::Py_buffer) {}
+}

@@ -1,0 +1,151 @@
+//! Buffers: ours for others (PEP 3118), and others' for us. The only file of the binding with `unsafe` in it.
+
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::slice;
+
+use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use samemap_core::region;
+
+/// Memory of a region that stays mapped, and where it is, for as long as this object lives.
+///
+/// It stands behind every buffer of a `Region`: as ``memoryview.obj``, and as ``ndarray.base`` in the end.
+#[pyclass(frozen, module = "samemap._core")]
+pub(crate) struct View {
+    view: region::View,
+}
+
+impl View {
+    pub(crate) fn new(view: region::View) -> Self {
+        Self { view }
+    }
+}
+
+#[pymethods]
+impl View {
+    fn __len__(&self) -> usize {
+        self.view.len()
+    }
+
+    // SAFETY: called by the interpreter only, with a Py_buffer to fill.
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, buffer: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        // SAFETY: passed on as it came.
+        unsafe { export(&slf, buffer, flags) }
+    }
+
+    // SAFETY: called by the interpreter only.
+    unsafe fn __releasebuffer__(&self, _buffer: *mut ffi::Py_buffer) {
+        // Nothing to do: the buffer's reference to this object is what keeps the memory. But a type without this slot
+        // would be taken for one whose buffers need no release ("y#"), and be released too early.
+    }
+}
+
+/// Fills `buffer` with all of the view's memory.
+///
+/// # Safety
+///
+/// `buffer` must be valid for writing, as the interpreter's always is.
+pub(crate) unsafe fn export(view: &Bound<'_, View>, buffer: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+    if buffer.is_null() {
+        return Err(PyBufferError::new_err("no place for the buffer was given"));
+    }
+    let memory = &view.get().view;
+    let address = memory.as_ptr().cast::<c_void>();
+    let read_only = c_int::from(!memory.is_writable());
+    // The length of a mapping is below isize::MAX.
+    let length = memory.len().cast_signed();
+    // SAFETY: the caller vouches for `buffer`; the memory stays mapped and in its place while `view` lives, to which
+    // the buffer takes a reference. It refuses a writable buffer of read-only memory.
+    if unsafe { ffi::PyBuffer_FillInfo(buffer, view.as_ptr(), address, length, read_only, flags) } == 0 {
+        Ok(())
+    } else {
+        Err(PyErr::fetch(view.py()))
+    }
+}
+
+/// Bytes of another object, which keeps them where they are for as long as this lives.
+pub(crate) struct Borrowed {
+    // Boxed, because exporters may point into it.
+    buffer: Box<ffi::Py_buffer>,
+}
+
+impl Borrowed {
+    pub(crate) fn new(owner: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let mut buffer = Box::new(MaybeUninit::<ffi::Py_buffer>::uninit());
+        // SAFETY: a valid object and a place for its buffer.
+        if unsafe { ffi::PyObject_GetBuffer(owner.as_ptr(), buffer.as_mut_ptr(), ffi::PyBUF_SIMPLE) } != 0 {
+            return Err(PyErr::fetch(owner.py()));
+        }
+        // SAFETY: the call has succeeded, and so filled it in.
+        Ok(Self { buffer: unsafe { buffer.assume_init() } })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        // Exporters give lengths that are not negative.
+        self.buffer.len.cast_unsigned()
+    }
+
+    /// Writes the bytes into the region.
+    pub(crate) fn write_to(&self, py: Python<'_>, region: &region::Region, offset: usize) -> Result<(), region::Error> {
+        let address = Address(self.buffer.buf.cast::<u8>());
+        let length = self.len();
+        let write = move || {
+            let Address(bytes) = { address };
+            // SAFETY: the exporter keeps these bytes readable until the buffer is released, after this.
+            unsafe { region.write(offset, bytes, length) }
+        };
+        if length < BIG { write() } else { py.detach(write) }
+    }
+
+    /// A copy of the bytes.
+    pub(crate) fn to_vec(&self) -> Vec<u8> {
+        if self.len() == 0 {
+            return Vec::new();
+        }
+        // SAFETY: the exporter keeps these bytes readable until the buffer is released; the copy is taken at once,
+        // with the interpreter attached.
+        unsafe { slice::from_raw_parts(self.buffer.buf.cast::<u8>(), self.len()) }.to_vec()
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        // SAFETY: filled in by PyObject_GetBuffer, and released once. Dropped only where the interpreter is attached.
+        unsafe { ffi::PyBuffer_Release(&mut *self.buffer) };
+    }
+}
+
+/// An address that another thread state may use.
+struct Address(*mut u8);
+
+// SAFETY: an address is a number; whoever reads through it says why it may.
+unsafe impl Send for Address {}
+
+/// From here on a copy takes long enough to let other threads run meanwhile.
+const BIG: usize = 1 << 20;
+
+/// A `bytes` object of what `region` holds at `offset`.
+pub(crate) fn bytes_of<'py>(
+    py: Python<'py>,
+    region: &region::Region,
+    offset: usize,
+    length: usize,
+) -> PyResult<Result<Bound<'py, PyBytes>, region::Error>> {
+    // Not PyBytes::new_with, which would fill it with zeros first.
+    // SAFETY: a null pointer asks for `length` bytes to be filled in; slices are never longer than isize::MAX.
+    let object = unsafe { ffi::PyBytes_FromStringAndSize(std::ptr::null(), length.cast_signed()) };
+    // SAFETY: a new reference, or null with an exception set.
+    let object = unsafe { Bound::from_owned_ptr_or_err(py, object)? };
+    // SAFETY: a bytes object.
+    let place = unsafe { ffi::PyBytes_AsString(object.as_ptr()) };
+    // SAFETY: a new object of `length` bytes that nobody else has yet; any content is valid.
+    let place = unsafe { slice::from_raw_parts_mut(place.cast::<u8>(), length) };
+    let filled = if length < BIG { region.read(offset, place) } else { py.detach(|| region.read(offset, place)) };
+    match filled {
+        Ok(()) => Ok(Ok(object.cast_into::<PyBytes>()?)),
+        Err(error) => Ok(Err(error)),
+    }
+}

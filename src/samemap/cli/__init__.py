@@ -1,0 +1,56 @@
+"""The ``samemap`` command: write, read, list, inspect, resize and remove regions from a shell."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from .._core import __version__
+from .change import remove, resize
+from .failures import TeachingGroup
+from .hexdump import hexdump
+from .listing import list_regions, stat
+from .read import read
+from .write import write
+
+__all__ = ["commands", "main"]
+
+EXAMPLES = """\b
+Try it in two terminals:
+  samemap read last --follow --wait 1m
+  samemap write last --every 1s Hello World
+
+\b
+Then look at what is there:
+  samemap ls
+  samemap stat last
+  samemap hexdump last
+  samemap rm last
+"""
+
+
+@click.group("samemap", cls=TeachingGroup, epilog=EXAMPLES)
+@click.version_option(__version__, prog_name="samemap")
+@click.pass_context
+def commands(ctx: click.Context) -> None:
+    """Share memory between the processes of this machine.
+
+    A region is a file that processes map into their memory: what one stores, the others see, C programs
+    too.
+
+    A plain NAME is a file in the runtime directory: $SAMEMAP_DIR, else /dev/shm/samemap-UID. A NAME that
+    holds a '/' is that very file.
+    """
+    # https://no-color.org; otherwise click colours on terminals only.
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
+
+
+for command in (write, read, list_regions, stat, resize, hexdump, remove):
+    commands.add_command(command)
+
+
+def main() -> None:
+    """Run the command that the program's arguments name, and exit with its status."""
+    commands(prog_name="samemap")

@@ -1,0 +1,106 @@
+"""How things are shown: to people, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import select
+import sys
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import click
+
+__all__ = [
+    "abandon_output",
+    "echo_json",
+    "human_size",
+    "iso_time",
+    "listener_gone",
+    "owner_name",
+    "printable",
+    "table",
+]
+
+
+def human_size(size: int) -> str:
+    """Return a size as ``ls -lh`` shows it: exact below 1024 bytes, else with K, M, G or T.
+
+    Example:
+        >>> human_size(13), human_size(4096), human_size(6_500_000)
+        ('13', '4K', '6.2M')
+    """
+    amount = float(size)
+    units = iter("KMGT")
+    unit = ""
+    # What would round to 1024 belongs to the next unit.
+    while amount >= 1023.95 and (larger := next(units, None)):
+        unit = larger
+        amount /= 1024
+    return f"{amount:.1f}".removesuffix(".0") + unit
+
+
+def printable(text: str) -> str:
+    r"""Return text that cannot steer a terminal: control characters and the like are escaped.
+
+    Example:
+        >>> print(printable("red\x1b[31m"))
+        red\x1b[31m
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def iso_time(seconds: float) -> str:
+    """Return a moment in ISO 8601, in local time with its offset."""
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="milliseconds")
+
+
+def owner_name(uid: int) -> str:
+    """Return the name of a user, or the number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def echo_json(record: dict[str, Any]) -> None:
+    """Print one JSON object on a line of its own, at once."""
+    # ASCII only: names that are not UTF-8 hold lone surrogates, which no output encoding takes unescaped.
+    click.echo(json.dumps(record))
+
+
+def table(rows: Iterable[tuple[str, ...]], right: frozenset[int]) -> Iterable[str]:
+    """Align rows in columns, those numbered in ``right`` to the right."""
+    cells = list(rows)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        aligned = (
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(aligned).rstrip()
+
+
+def listener_gone() -> bool:
+    """Tell whether standard output is a pipe that nobody reads any more.
+
+    A program that waits for something to print learns it no other way.
+    """
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+    except (OSError, ValueError):
+        return False
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def abandon_output() -> None:
+    """Send what is left of standard output nowhere, so that the interpreter's exit does not trip over it."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        pass

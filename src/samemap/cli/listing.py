@@ -1,0 +1,235 @@
+"""``samemap ls`` and ``samemap stat``: what regions there are, and everything known of one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as modes
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from ..holders import FileId, Holder, Mount, Survey, locate, survey
+from ..names import resolve, runtime_directory
+from .display import echo_json, human_size, iso_time, owner_name, printable, table
+from .parameters import NAME
+
+LIST_EXAMPLES = """\b
+Examples:
+  samemap ls                              your regions
+  samemap ls /dev/shm                     all that is in shared memory
+  samemap ls --json | jq -r 'select(.processes == 0) | .name'
+                                          regions that nobody you can see maps
+"""
+
+STAT_EXAMPLES = """\b
+Examples:
+  samemap stat last
+  samemap stat /tmp/mapped.bin --json | jq .holders
+"""
+
+#: How far `stat` looks for the NUL that ends a text.
+TEXT_LIMIT = 65536
+
+
+class Facts(NamedTuple):
+    """What the file system says of a file."""
+
+    path: Path
+    status: os.stat_result
+    identity: FileId
+    mount: Mount
+    text: str | None
+
+    @classmethod
+    def of(cls, path: Path) -> Facts:
+        """Look at a file without following a symbolic link, and without changing it.
+
+        Raises:
+            OSError: It is missing; ``ELOOP``: it is a symbolic link; ``ENODEV``: it is no regular file.
+        """
+        fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            status = os.fstat(fd)
+            if modes.S_ISLNK(status.st_mode):
+                target = path.readlink()
+                raise OSError(
+                    errno.ELOOP,
+                    f"it is a symbolic link; look at {target} if you trust who made it",
+                    str(path),
+                )
+            if not modes.S_ISREG(status.st_mode):
+                raise OSError(errno.ENODEV, "it is not a regular file, so no region", str(path))
+            identity, mount = locate(fd)
+            return cls(path, status, identity, mount, _text(fd))
+        finally:
+            os.close(fd)
+
+    def record(self) -> dict[str, Any]:
+        """Return what `ls` and `stat` both tell, for JSON."""
+        return {
+            "name": self.path.name,
+            "path": str(self.path),
+            "size": self.status.st_size,
+            "allocated": self.status.st_blocks * 512,
+            "perm": f"{modes.S_IMODE(self.status.st_mode):04o}",
+            "owner": owner_name(self.status.st_uid),
+            "modified": iso_time(self.status.st_mtime),
+        }
+
+
+@click.command("ls", epilog=LIST_EXAMPLES)
+@click.argument("directory", required=False, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object per line, with exact sizes.")
+def list_regions(directory: Path | None, as_json: bool) -> None:
+    """List the regions in the runtime directory, or the files in DIRECTORY.
+
+    The runtime directory is $SAMEMAP_DIR, else /dev/shm/samemap-UID.
+
+    PROCESSES says how many map the file. The kernel shows the mappings of other users' processes to root
+    only, and those of other containers to nobody inside: a '?' after the number says that some could not
+    be looked at.
+
+    ALLOCATED is less than SIZE in a sparse file. MODIFIED may be old: what programs store into mapped
+    memory need not change it.
+    """
+    chosen = runtime_directory() if directory is None else directory.absolute()
+    regions = _regions(chosen)
+    found = survey([facts.identity for facts in regions])
+    if as_json:
+        for facts in regions:
+            processes = len(found.holders[facts.identity])
+            echo_json({**facts.record(), "processes": processes, "unseen_processes": found.unseen})
+    elif regions:
+        heading = ("NAME", "SIZE", "ALLOCATED", "PERM", "OWNER", "MODIFIED", "PROCESSES")
+        lines = table([heading, *(_row(facts, found) for facts in regions)], right=frozenset({1, 2, 6}))
+        for number, line in enumerate(lines):
+            click.echo(click.style(line, bold=True) if number == 0 else line)
+    elif sys.stdout.isatty():
+        click.echo(f"no regions in {printable(str(chosen))}", err=True)
+
+
+def _regions(directory: Path) -> list[Facts]:
+    try:
+        names = sorted(entry.name for entry in directory.iterdir())
+    except FileNotFoundError:
+        return []
+    regions = []
+    for name in names:
+        if not name.startswith("."):
+            try:
+                regions.append(Facts.of(directory / name))
+            except OSError:
+                continue  # a directory, a link; or it went meanwhile
+    return regions
+
+
+def _row(facts: Facts, found: Survey) -> tuple[str, ...]:
+    record = facts.record()
+    return (
+        printable(record["name"]),
+        human_size(record["size"]),
+        human_size(record["allocated"]),
+        record["perm"],
+        record["owner"],
+        _shown_time(facts.status.st_mtime),
+        f"{len(found.holders[facts.identity])}{'?' if found.unseen else ''}",
+    )
+
+
+@click.command(epilog=STAT_EXAMPLES)
+@click.argument("name", type=NAME)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with exact sizes.")
+def stat(name: str, as_json: bool) -> None:
+    """Tell everything that is known of the region NAME.
+
+    That is what the file system says, who maps it, and whether it looks like NUL-ended text at offset 0.
+
+    The kernel shows the mappings of other users' processes to root only, and those of other containers to
+    nobody inside. Processes that have the file open without mapping it are not listed.
+    """
+    facts = Facts.of(Path(resolve(name)))
+    found = survey([facts.identity])
+    holders = found.holders[facts.identity]
+    status = facts.status
+    if as_json:
+        echo_json(
+            {
+                **facts.record(),
+                "uid": status.st_uid,
+                "gid": status.st_gid,
+                "inode": status.st_ino,
+                "links": status.st_nlink,
+                "device": facts.mount.device,
+                "filesystem": facts.mount.kind,
+                "accessed": iso_time(status.st_atime),
+                "changed": iso_time(status.st_ctime),
+                "text": facts.text,
+                "holders": [holder._asdict() for holder in holders],
+                "unseen_processes": found.unseen,
+            }
+        )
+        return
+    for label, value in (
+        ("path", printable(str(facts.path))),
+        ("size", _exact_size(status.st_size)),
+        ("allocated", _exact_size(status.st_blocks * 512)),
+        ("perm", f"{modes.filemode(status.st_mode)} ({modes.S_IMODE(status.st_mode):04o})"),
+        ("owner", f"{owner_name(status.st_uid)} (uid {status.st_uid}, gid {status.st_gid})"),
+        ("modified", iso_time(status.st_mtime)),
+        ("changed", iso_time(status.st_ctime)),
+        ("accessed", iso_time(status.st_atime)),
+        ("inode", f"{status.st_ino} on device {facts.mount.device}, {facts.mount.kind}"),
+        ("text", _shown_text(facts.text)),
+        ("mapped by", _shown_holders(holders, found.unseen)),
+    ):
+        click.echo(f"{click.style(label.ljust(10), bold=True)} {value}")
+
+
+def describe(holder: Holder) -> str:
+    """Return one line about a process that maps a region."""
+    return f"pid {holder.pid} ({holder.access}) {printable(holder.command)}"
+
+
+def _shown_holders(holders: tuple[Holder, ...], unseen: int) -> str:
+    lines = [describe(holder) for holder in holders] or ["nobody"]
+    if unseen:
+        lines.append(f"? and perhaps some of {unseen} processes that do not let you look")
+    return ("\n" + " " * 11).join(lines)
+
+
+def _shown_text(text: str | None) -> str:
+    if text is None:
+        return "no"
+    start = printable(text[:60])
+    more = "..." if len(text) > 60 else ""
+    return f"'{start}'{more} ({len(text.encode())} bytes)" if text else "empty (starts with a NUL)"
+
+
+def _shown_time(seconds: float) -> str:
+    return iso_time(seconds)[:19].replace("T", " ")
+
+
+def _exact_size(size: int) -> str:
+    human = human_size(size)
+    return f"{size} bytes" + (f" ({human})" if human != str(size) else "")
+
+
+def _text(fd: int) -> str | None:
+    """Return the text before the first NUL, if that is how the file starts and we may read it."""
+    try:
+        readable = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        return None
+    try:
+        # Not through a mapping: that takes pages for the holes of a sparse file.
+        start, nul, _ = os.pread(readable, TEXT_LIMIT, 0).partition(b"\0")
+    finally:
+        os.close(readable)
+    try:
+        text = start.decode() if nul else None
+    except UnicodeDecodeError:
+        return None
+    return text if text is not None and all(c.isprintable() or c.isspace() for c in text) else None

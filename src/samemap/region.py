@@ -1,0 +1,610 @@
+"""`Region`: raw bytes that processes share, exactly as ``mmap(2)`` gives them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import math
+import os
+import stat
+import struct
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+
+from . import _core
+from .names import resolve
+
+if TYPE_CHECKING:
+    import socket
+    from types import TracebackType
+
+    from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["Region", "RegionStats"]
+
+Mode = Literal["r", "rw"]
+
+# What `send_handle` says beside the descriptor, the same on every machine of one byte order:
+# magic, 1 when the receiver may write, padding, max_size.
+_HANDLE = struct.Struct("=8sB7xQ")
+_HANDLE_MAGIC = b"samemap\x01"
+
+
+class RegionStats(NamedTuple):
+    """What a `Region` knows of itself, at one moment.
+
+    Attributes:
+        size: Length of the file or memory, in bytes.
+        max_size: Bytes of address space reserved: how far it may grow while views live.
+        resident: Bytes of this mapping that are in memory now, in whole pages (``mincore(2)``).
+        allocated: Bytes that the file system holds for it (less than ``size`` where it is sparse).
+        views: Live buffer exports of this object in this process.
+        truncated: Whether this process has touched pages that somebody truncated away.
+    """
+
+    size: int
+    max_size: int
+    resident: int
+    allocated: int
+    views: int
+    truncated: bool
+
+
+class Region(_core.Region):
+    """Raw shared bytes, with no header: a C program sees its own bytes at offset 0.
+
+    ``Region(name, size)`` opens the region, or creates it when it is missing or empty; `create` and `open` insist.
+    Leaving a ``with`` block closes it. Closing, and the exit of any process, deletes nothing: `unlink` does;
+    anonymous memory goes with its last holder.
+
+    Args:
+        name: A plain name is a file in the runtime directory (``/dev/shm/samemap-UID``); anything with a ``/``,
+            or an ``os.PathLike``, is that file; ``None`` is anonymous memory (``memfd_create(2)``, sealed against
+            shrinking), which children inherit and `send_handle` hands to strangers.
+        size: Bytes. Needed to create; an existing file that is smaller grows to it, a larger one stays.
+        mode: ``"rw"``, or ``"r"`` to map read-only, which needs only the permission to read.
+        max_size: Bytes of address space to reserve. Up to it, growth moves nothing: live views stay valid, and other
+            processes see the growth without doing anything. It costs no memory. By default 1 GiB or 8 times the
+            size, whichever is more.
+        perm: Permission bits of a file that is created, exactly (the umask does not apply).
+        wait: Seconds to wait for a file that is missing or still empty; ``math.inf`` for ever.
+        sparse: Do not reserve space on the file system: pages are taken when they are first written.
+        populate: Bring all pages into memory now.
+        follow_symlinks: Accept a symbolic link as the last part of the path.
+        any_owner: Accept a file that belongs neither to this user nor to root.
+
+    Raises:
+        FileNotFoundError: Nothing is there, and no ``size`` was given; or ``wait`` ran out.
+        OSError: ``ENOSPC``: the file system has no room for ``size``; ``ENODATA``: the file is empty, and neither
+            ``size`` nor ``wait`` was given; ``ELOOP``: the path is a symbolic link.
+        PermissionError: The file belongs to another user, or this user may not open it in that mode.
+        ValueError: A size that is not positive or exceeds ``max_size``, or a name that is none.
+
+    Example:
+        >>> with Region(None, 4096) as region:
+        ...     region.write_text("Hello"), region[0:5]
+        (6, b'Hello')
+    """
+
+    __slots__ = ("__weakref__", "_name")
+
+    _name: str | None
+
+    def __new__(
+        cls,
+        name: str | os.PathLike[str] | None = None,
+        size: int | None = None,
+        *,
+        mode: Mode = "rw",
+        max_size: int | None = None,
+        perm: int = 0o600,
+        wait: float | None = None,
+        sparse: bool = False,
+        populate: bool = False,
+        follow_symlinks: bool = False,
+        any_owner: bool = False,
+    ) -> Self:
+        how: Literal["open", "open-or-create", "anonymous"]
+        if name is None:
+            if size is None:
+                raise ValueError("anonymous memory needs a size: Region(None, size)")
+            if mode != "rw":
+                raise ValueError(f"anonymous memory is made writable, not mode={mode!r}")
+            how = "anonymous"
+        else:
+            how = "open" if size is None else "open-or-create"
+        return cls._make(
+            name, how, size, mode, max_size, perm, wait, sparse, populate, follow_symlinks, any_owner
+        )
+
+    @classmethod
+    def create(
+        cls,
+        name: str | os.PathLike[str] | None,
+        size: int,
+        *,
+        max_size: int | None = None,
+        perm: int = 0o600,
+        sparse: bool = False,
+        populate: bool = False,
+    ) -> Self:
+        """Create a region that must not exist yet; it appears whole, filled with zeros.
+
+        Args:
+            name: As for `Region`; ``None`` makes anonymous memory.
+            size: Bytes, at least 1.
+            max_size: Bytes of address space to reserve.
+            perm: Permission bits of the file, exactly.
+            sparse: Do not reserve space on the file system.
+            populate: Bring all pages into memory now.
+
+        Returns:
+            The region, writable.
+
+        Raises:
+            FileExistsError: It exists.
+            OSError: ``ENOSPC``: there is no room for ``size`` bytes; nothing was made.
+            ValueError: ``size`` is below 1 or above ``max_size``.
+
+        Example:
+            >>> region = Region.create("doc-create", 4096)
+            >>> Region.create("doc-create", 4096)
+            Traceback (most recent call last):
+            FileExistsError: [Errno 17] ...
+            >>> region.unlink()
+            >>> region.close()
+        """
+        how: Literal["create", "anonymous"] = "anonymous" if name is None else "create"
+        return cls._make(name, how, size, "rw", max_size, perm, None, sparse, populate, False, False)
+
+    @classmethod
+    def open(
+        cls,
+        name: str | os.PathLike[str],
+        *,
+        mode: Mode = "rw",
+        max_size: int | None = None,
+        wait: float | None = None,
+        populate: bool = False,
+        follow_symlinks: bool = False,
+        any_owner: bool = False,
+    ) -> Self:
+        """Open a region that exists, whoever made it.
+
+        Args:
+            name: As for `Region`.
+            mode: ``"rw"``, or ``"r"`` for read-only.
+            max_size: Bytes of address space to reserve.
+            wait: Seconds to wait until the file exists and is not empty; ``math.inf`` for ever.
+            populate: Bring all pages into memory now.
+            follow_symlinks: Accept a symbolic link.
+            any_owner: Accept a file of any user.
+
+        Returns:
+            The region.
+
+        Raises:
+            FileNotFoundError: It does not exist, also after ``wait`` seconds.
+            OSError: ``ENODATA``: it is empty, also after ``wait`` seconds.
+            PermissionError: It belongs to another user, or may not be opened in that mode.
+
+        Example:
+            >>> Region.open("doc-missing", wait=0.01)
+            Traceback (most recent call last):
+            FileNotFoundError: [Errno 2] ...
+        """
+        if name is None:
+            raise ValueError("anonymous memory has no name to open: hand it over with send_handle, or inherit it")
+        return cls._make(
+            name, "open", None, mode, max_size, 0, wait, False, populate, follow_symlinks, any_owner
+        )
+
+    @classmethod
+    def from_fd(cls, fd: int, *, mode: Mode = "rw", max_size: int | None = None) -> Self:
+        """Map the memory or regular file behind a descriptor, such as one inherited from a C program.
+
+        Args:
+            fd: An open descriptor; it is duplicated, and stays yours to close.
+            mode: ``"rw"`` needs one open for reading and writing.
+            max_size: Bytes of address space to reserve.
+
+        Returns:
+            The region. Its ``name`` is ``None``; its ``path`` is where the file was found, if it has one.
+
+        Raises:
+            OSError: ``EBADF``: it is not open; ``ENODATA``: it is empty; ``ENODEV``: it is no regular file or memfd.
+            PermissionError: It is not open for writing, and ``mode`` is ``"rw"``.
+
+        Example:
+            >>> with Region(None, 64) as mine, Region.from_fd(mine.fileno()) as same:
+            ...     mine[0] = 7
+            ...     same[0]
+            7
+        """
+        return cls._from_fd(fd, mode, max_size)
+
+    @classmethod
+    def _from_fd(cls, fd: int, mode: Mode, max_size: int | None, name: str | None = None) -> Self:
+        region = super().__new__(
+            cls,
+            _path_of(fd),
+            "descriptor",
+            None,
+            max_size,
+            _writable(mode),
+            0,
+            False,
+            False,
+            False,
+            True,
+            fd,
+        )
+        region._name = name
+        return region
+
+    @classmethod
+    def _make(
+        cls,
+        name: str | os.PathLike[str] | None,
+        how: Literal["create", "open", "open-or-create", "anonymous"],
+        size: int | None,
+        mode: Mode,
+        max_size: int | None,
+        perm: int,
+        wait: float | None,
+        sparse: bool,
+        populate: bool,
+        follow_symlinks: bool,
+        any_owner: bool,
+    ) -> Self:
+        writable = _writable(mode)
+        if wait is not None and not wait >= 0:
+            raise ValueError(f"wait must be a number of seconds that is not negative, not {wait!r}")
+        if wait is not None and size is not None:
+            raise ValueError("wait= is for a region that somebody else makes, size= for one to make here: give one")
+        path = None if name is None else resolve(name, create=how != "open")
+        deadline = None if wait is None else time.monotonic() + wait
+        while True:
+            try:
+                region = super().__new__(
+                    cls,
+                    path,
+                    how,
+                    size,
+                    max_size,
+                    writable,
+                    perm,
+                    sparse,
+                    populate,
+                    follow_symlinks,
+                    any_owner,
+                    -1,
+                )
+            except OSError as error:
+                if path is None or deadline is None or error.errno not in (errno.ENOENT, errno.ENODATA):
+                    raise
+                left = deadline - time.monotonic()
+                if left <= 0 or not _core.wait_for_file(path, left):
+                    error.strerror = f"{error.strerror} (waited {wait:g} s)"
+                    raise
+            else:
+                region._name = None if name is None else os.fspath(name)
+                return region
+
+    @property
+    def name(self) -> str | None:
+        """The name it was opened by; ``None`` when it is anonymous or came as a descriptor."""
+        return self._name
+
+    def array(
+        self, dtype: DTypeLike = "u1", shape: int | tuple[int, ...] | None = None, offset: int = 0
+    ) -> NDArray[Any]:
+        """See bytes of the region as a numpy array, without a copy.
+
+        Args:
+            dtype: Any numpy dtype but objects; structured ones too.
+            shape: Elements along each axis; ``None`` takes as many as fit, in one dimension.
+            offset: Bytes before the first element.
+
+        Returns:
+            An array over the region's own memory, read-only when the region is. It stays valid for as long as it
+            lives, also after the region is closed or grown.
+
+        Raises:
+            ModuleNotFoundError: numpy is not installed (``pip install samemap[numpy]``).
+            ValueError: It does not fit into the region, or the dtype holds Python objects.
+
+        Example:
+            >>> region = Region(None, 4096)
+            >>> frame = region.array("f4", (2, 3))
+            >>> frame[:] = 1.5
+            >>> region.close()
+            >>> float(frame.sum())
+            9.0
+        """
+        try:
+            import numpy as np
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "Region.array() needs numpy: pip install 'samemap[numpy]'", name=error.name
+            ) from None
+        kind = np.dtype(dtype)
+        if kind.hasobject:
+            raise ValueError(f"dtype {kind} holds Python objects, whose addresses mean nothing to other processes")
+        if kind.itemsize == 0:
+            raise ValueError(f"dtype {kind} has no size")
+        memory = memoryview(self)
+        if not 0 <= offset <= len(memory):
+            raise ValueError(f"offset {offset} is outside the region of {len(memory)} bytes")
+        room = (len(memory) - offset) // kind.itemsize
+        dimensions = (room,) if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+        if any(n < 0 for n in dimensions):
+            raise ValueError(f"shape {dimensions} has a negative number of elements")
+        count = math.prod(dimensions)
+        if count > room:
+            raise ValueError(
+                f"{count} elements of {kind} ({count * kind.itemsize} bytes at offset {offset}) do not fit "
+                f"into the region of {len(memory)} bytes; resize({offset + count * kind.itemsize}) makes room"
+            )
+        # frombuffer refuses empty memory; and only it, not ndarray(buffer=), keeps the export alive.
+        if count == 0:
+            return np.empty(dimensions, kind)
+        return np.frombuffer(memory, kind, count, offset).reshape(dimensions)
+
+    def read_text(
+        self, offset: int = 0, size: int | None = None, *, encoding: str = "utf-8", errors: str = "strict"
+    ) -> str:
+        """Read text that ends with a NUL, as C programs keep it.
+
+        It reads until two readings in a row agree, because another process may be writing: raw memory can promise
+        no more. Text of up to 7 bytes that `write_text` put at a multiple of 8 is always whole.
+
+        Args:
+            offset: Where it starts, in bytes.
+            size: Bytes that it may take, including the NUL; to the end of the region when ``None``.
+            encoding: As in ``bytes.decode``.
+            errors: As in ``bytes.decode``.
+
+        Returns:
+            The text before the first NUL, or all ``size`` bytes where there is none.
+
+        Raises:
+            IndexError: ``offset`` or ``size`` reaches outside the region.
+            UnicodeDecodeError: The bytes are not text in that encoding.
+            SegmentTruncated: Somebody truncated the file.
+
+        Example:
+            >>> region = Region(None, 64)
+            >>> region[:9] = b"Hello\\0old"
+            >>> region.read_text()
+            'Hello'
+        """
+        return self.read_cstring(offset, size).decode(encoding, errors)
+
+    def write_text(self, text: str, offset: int = 0, size: int | None = None, *, encoding: str = "utf-8") -> int:
+        """Write text and a NUL after it, as C programs expect it.
+
+        Nobody is woken: `ring` does that.
+
+        Args:
+            text: The text, without NUL characters.
+            offset: Where it starts, in bytes.
+            size: Bytes that it may take, including the NUL; to the end of the region when ``None``.
+            encoding: As in ``str.encode``.
+
+        Returns:
+            The number of bytes written, including the NUL.
+
+        Raises:
+            ValueError: The text holds a NUL, or does not fit; nothing was written.
+            IndexError: ``offset`` or ``size`` reaches outside the region.
+            TypeError: The region is read-only.
+            SegmentTruncated: Somebody truncated the file.
+
+        Example:
+            >>> region = Region(None, 8)
+            >>> region.write_text("World")
+            6
+            >>> region.write_text("much too long")
+            Traceback (most recent call last):
+            ValueError: ...
+        """
+        return self.write_cstring(text.encode(encoding), offset, size)
+
+    def send_handle(self, sock: socket.socket) -> None:
+        """Hand the region over to whoever is at the other end of a Unix socket.
+
+        Args:
+            sock: A connected ``AF_UNIX`` socket of any type.
+
+        Raises:
+            OSError: The socket is not connected, or cannot carry descriptors.
+            ValueError: The region is closed.
+
+        Example:
+            >>> import socket
+            >>> ours, theirs = socket.socketpair()
+            >>> with ours, theirs:
+            ...     Region(None, 64).send_handle(ours)
+            ...     Region.recv_handle(theirs).size
+            64
+        """
+        import socket
+
+        fd = self.fileno()
+        message = _HANDLE.pack(_HANDLE_MAGIC, self.mode == "rw", self.max_size)
+        # One call: a descriptor travels with the first byte, and 24 bytes fit any socket's buffer.
+        sent = socket.send_fds(sock, [message], [fd])
+        if sent != len(message):
+            sock.sendall(message[sent:])
+
+    @classmethod
+    def recv_handle(cls, sock: socket.socket) -> Self:
+        """Receive a region that `send_handle` sent, with the sender's mode and ``max_size``.
+
+        Args:
+            sock: A connected ``AF_UNIX`` socket; blocks as its timeout says.
+
+        Returns:
+            The region. It shares the sender's memory, and lives on when the sender is gone.
+
+        Raises:
+            EOFError: The other side closed the socket.
+            ValueError: What came is not a region's handle.
+
+        Example:
+            >>> import socket
+            >>> ours, theirs = socket.socketpair()
+            >>> with ours, theirs:
+            ...     Region(None, 64).send_handle(ours)
+            ...     Region.recv_handle(theirs).name is None
+            True
+        """
+        import socket
+
+        message, fds, flags, _ = socket.recv_fds(sock, _HANDLE.size, 1, socket.MSG_CMSG_CLOEXEC)
+        try:
+            if not message:
+                raise EOFError("the other side closed the socket before it sent a region")
+            while len(message) < _HANDLE.size and (more := sock.recv(_HANDLE.size - len(message))):
+                message += more
+            if len(message) < _HANDLE.size or not message.startswith(_HANDLE_MAGIC):
+                raise ValueError(f"what came is not a region's handle: {message!r}")
+            if not fds:
+                hint = " (the limit on open files?)" if flags & socket.MSG_CTRUNC else ""
+                raise ValueError(f"the handle came without its descriptor{hint}")
+            _, writable, max_size = _HANDLE.unpack(message)
+            return cls._from_fd(fds[0], "rw" if writable else "r", max_size)
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Remove the file's name; the memory goes when its last holder is gone.
+
+        Args:
+            missing_ok: Say nothing when the file is gone, or the region never had one.
+
+        Raises:
+            FileNotFoundError: The name is gone, or another file has it now (that one is left alone).
+            ValueError: The region is closed: its file can no longer be told from another of that name.
+
+        Example:
+            >>> region = Region.create("doc-unlink", 64)
+            >>> region.unlink()
+            >>> region.unlink(missing_ok=True)
+        """
+        mine = os.fstat(self.fileno())
+        path = self.path
+        if path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                found = path.lstat()
+                if stat.S_ISLNK(found.st_mode):
+                    found = path.stat()
+                if (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino):
+                    path.unlink()
+                    return
+        if not missing_ok:
+            raise FileNotFoundError(
+                errno.ENOENT,
+                "anonymous memory has no name to remove: it goes with its last holder"
+                if path is None
+                else "the name is gone, or belongs to another file now; missing_ok=True accepts that",
+                None if path is None else str(path),
+            )
+
+    def stats(self) -> RegionStats:
+        """Return what the region knows of itself now.
+
+        Returns:
+            A frozen record.
+
+        Raises:
+            ValueError: The region is closed.
+
+        Example:
+            >>> region = Region(None, 4096)
+            >>> view = memoryview(region)
+            >>> region.stats().views
+            1
+        """
+        return RegionStats(
+            size=self.size,
+            max_size=self.max_size,
+            resident=self.resident,
+            allocated=os.fstat(self.fileno()).st_blocks * 512,
+            views=self.views,
+            truncated=self.truncated,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        called = "anonymous" if self.name is None and self.path is None else repr(self.name or str(self.path))
+        if self.closed:
+            return f"<samemap.{type(self).__name__} {called} closed>"
+        return f"<samemap.{type(self).__name__} {called} size={self.size} mode={self.mode!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process: by descriptor while it is being spawned, else by path, else by descriptor.
+
+        The receiver gets the same memory, never a copy; so `copy.copy` and unpickling in the same process do too.
+        """
+        # Imported here because they cost more than all of samemap, and most programs never pickle a region.
+        from multiprocessing import context, reduction
+
+        here = (type(self), self.name, self.mode, self.max_size)
+        identity = os.fstat(self.fileno())
+        if context.get_spawning_popen() is None and self.path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                found = self.path.stat()
+                if (found.st_dev, found.st_ino) == (identity.st_dev, identity.st_ino):
+                    return _from_path, (*here, str(self.path), identity.st_dev, identity.st_ino)
+        return _from_descriptor, (*here, reduction.DupFd(self.fileno()))
+
+
+def _from_path(
+    cls: type[Region], name: str | None, mode: Mode, max_size: int, path: str, device: int, inode: int
+) -> Region:
+    region = cls.open(Path(path), mode=mode, max_size=max_size, follow_symlinks=True, any_owner=True)
+    found = os.fstat(region.fileno())
+    if (found.st_dev, found.st_ino) != (device, inode):
+        region.close()
+        raise FileNotFoundError(
+            errno.ENOENT,
+            f"the region was replaced on its way here: inode {inode} was sent, and inode {found.st_ino} has the name now",
+            path,
+        )
+    region._name = name
+    return region
+
+
+def _from_descriptor(cls: type[Region], name: str | None, mode: Mode, max_size: int, handle: Any) -> Region:
+    fd = handle.detach()
+    try:
+        return cls._from_fd(fd, mode, max_size, name)
+    finally:
+        os.close(fd)
+
+
+def _writable(mode: str) -> bool:
+    if mode not in ("r", "rw"):
+        raise ValueError(f"mode is 'r' (read-only) or 'rw', not {mode!r}")
+    return mode == "rw"
+
+
+def _path_of(fd: int) -> str | None:
+    """Return the path under which the kernel knows an open file, if it is still that file."""
+    try:
+        path = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115 - the kernel's text, not a path to follow
+        found, mine = os.stat(path), os.fstat(fd)  # noqa: PTH116 - one call, no Path to build
+    except OSError:
+        return None
+    return path if (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino) else None

@@ -1,0 +1,66 @@
+"""The command line as its users run it: in this process for speed, and as real programs where that matters."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+from click.testing import CliRunner, Result
+
+from samemap import Region
+from samemap.cli import commands
+
+Run = Callable[..., Result]
+Program = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run a command in this process; an exception that escapes it fails the test."""
+
+    def command(*arguments: str, **more: object) -> Result:
+        result = CliRunner().invoke(commands, arguments, **more)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return command
+
+
+@pytest.fixture
+def samemap(start: Callable[..., subprocess.Popen[str]]) -> Program:
+    """Start a command as a program of its own."""
+
+    def program(*arguments: str, **more: object) -> subprocess.Popen[str]:
+        return start(
+            sys.executable,
+            "-m",
+            "samemap",
+            *arguments,
+            # A shell that starts the tests in the background ignores SIGINT, and so would its grandchildren.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            encoding="utf-8",
+            **more,
+        )
+
+    return program
+
+
+@pytest.fixture
+def last() -> Iterator[Region]:
+    """Hold the region "last", 4096 bytes."""
+    with Region.create("last", 4096) as region:
+        yield region
+
+
+@pytest.fixture
+def foreign(last: Region) -> Region:
+    """Give the region "last" to another user."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    os.chown(last.fileno(), 12345, 12345)
+    return last

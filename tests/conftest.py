@@ -1,0 +1,50 @@
+"""What every test shares: a runtime directory of its own, and no leftovers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def runtime_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the test, and the processes it starts, a private runtime directory in memory."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="samemap-test-", dir="/dev/shm") as directory:
+        monkeypatch.setenv("SAMEMAP_DIR", directory)
+        yield Path(directory)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start unrelated processes (a program's arguments, or Python source), and kill what is left of them."""
+    running: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str | os.PathLike[str], source: str | None = None, **more: object) -> subprocess.Popen[str]:
+        line = [str(a) for a in arguments]
+        if source is not None:
+            line = [sys.executable, "-u", "-c", source, *line]
+        options: dict[str, object] = {
+            "stdin": subprocess.PIPE,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+        }
+        process = subprocess.Popen(line, **{**options, **more})  # type: ignore[call-overload]
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()

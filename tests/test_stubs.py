@@ -1,0 +1,108 @@
+"""The documentation of everything public: it is there, it names what there is, and its examples run.
+
+Whether the stubs agree with the compiled module is checked by `make lint` (stubtest).
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import samemap
+from samemap import _core
+
+MODULES = ("samemap.names", "samemap.region")
+OPTIONS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL | doctest.NORMALIZE_WHITESPACE
+
+
+def public_objects() -> Iterator[tuple[str, object]]:
+    """Yield everything that a user meets: names, and what classes offer, inherited methods and properties too."""
+    yield "samemap", samemap
+    for name in samemap.__all__:
+        found = getattr(samemap, name)
+        if isinstance(found, str | int):
+            continue
+        yield name, found
+        if isinstance(found, type) and not issubclass(found, BaseException):
+            for member in dir(found):
+                # Fields of a named tuple are described by its class, and tuple's own methods are Python's.
+                if not member.startswith("_") and not (
+                    issubclass(found, tuple) and member in (*found._fields, *dir(tuple))
+                ):
+                    yield f"{name}.{member}", inspect.getattr_static(found, member)
+
+
+PUBLIC = dict(public_objects())
+
+
+def documentation(thing: object) -> str:
+    return inspect.cleandoc(getattr(thing, "__doc__", None) or "")
+
+
+def parameters(thing: object) -> list[str]:
+    if isinstance(thing, classmethod | staticmethod):
+        thing = thing.__func__
+    if not callable(thing) or isinstance(thing, type):
+        return []
+    return [name for name in inspect.signature(thing).parameters if name not in ("self", "cls", "slf")]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_the_first_line_says_what_it_does(name: str) -> None:
+    first, _, rest = documentation(PUBLIC[name]).partition("\n")
+    assert re.fullmatch(r"[A-Z`].{8,}\.", first), f"{name}: {first!r}"
+    assert not rest or rest.startswith("\n"), f"{name}: the first line must stand alone"
+
+
+@pytest.mark.parametrize("name", [name for name, thing in PUBLIC.items() if parameters(thing)])
+def test_every_parameter_is_explained(name: str) -> None:
+    explained = re.search(r"^Args:\n((?:[ ]{4}.*\n|\n)+)", documentation(PUBLIC[name]) + "\n", re.MULTILINE)
+    assert explained, f"{name} takes parameters, and its docstring has no Args section"
+    assert re.findall(r"^    (\w+): ", explained[1], re.MULTILINE) == parameters(PUBLIC[name])
+
+
+def test_public_objects_were_found() -> None:
+    assert {"Region.open", "Region.wait", "Region.resize", "Region.size", "RegionStats"} <= set(PUBLIC)
+
+
+def examples(module: str) -> list[doctest.DocTest]:
+    if module != "samemap._core":
+        found = doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(module))
+        return [test for test in found if test.examples]
+    # doctest's own finder looks only into classes and functions that were written in Python.
+    parser = doctest.DocTestParser()
+    tests = (
+        parser.get_doctest(
+            documentation(member), {"Region": samemap.Region}, f"{module}.Region.{name}", None, 0
+        )
+        for name, member in vars(_core.Region).items()
+    )
+    return [test for test in tests if test.examples]
+
+
+@pytest.mark.parametrize("module", [*MODULES, "samemap._core"])
+def test_every_module_has_examples(module: str) -> None:
+    assert examples(module)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [test for module in (*MODULES, "samemap._core") for test in examples(module)],
+    ids=lambda test: test.name,
+)
+def test_example(
+    test: doctest.DocTest, runtime_directory: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    report = io.StringIO()
+    outcome = doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=report.write)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0, report.getvalue()
+    assert not list(runtime_directory.iterdir()), "the example left a file behind"
