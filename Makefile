@@ -33,7 +33,7 @@ lint: $(VENV)/.lint $(VENV)/.extension ## Check format, lints, types, floors and
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/stubtest --mypy-config-file pyproject.toml samemap._core samemap
+	$(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist .ci/stubtest-allowlist --ignore-unused-allowlist samemap._core
 
 format: $(VENV)/.lint ## Format Rust and Python, and mend what ruff can mend
 	cargo fmt --all

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -13,7 +12,9 @@ from pathlib import Path
 NOBODY = 65534
 
 
-def run(source: str, *arguments: object, timeout: float = 100, **options: object) -> subprocess.CompletedProcess[str]:
+def run(
+    source: str, *arguments: object, timeout: float = 100, **options: object
+) -> subprocess.CompletedProcess[str]:
     """Run the source to its end, whatever that is."""
     line = [sys.executable, "-c", textwrap.dedent(source), *map(str, arguments)]
     settings: dict[str, object] = {"capture_output": True, "text": True, "timeout": timeout, **options}
@@ -59,4 +60,4 @@ def mapped(inode: int) -> int:
 
 def descriptors() -> int:
     """Count this process's open descriptors."""
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))

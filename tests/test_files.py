@@ -70,7 +70,9 @@ class TestSymbolicLinks:
         assert link.read_bytes()[:5] == b"Hello"
 
     @pytest.mark.parametrize("how", [lambda p: Region.create(p, 64), lambda p: Region(p, 64)])
-    def test_that_dangles_makes_nothing_at_its_other_end(self, tmp_path: Path, how: Callable[[Path], Region]) -> None:
+    def test_that_dangles_makes_nothing_at_its_other_end(
+        self, tmp_path: Path, how: Callable[[Path], Region]
+    ) -> None:
         link = tmp_path / "link"
         link.symlink_to(tmp_path / "nothing")
         with pytest.raises(OSError, match=r".") as caught:
@@ -180,7 +182,9 @@ class TestEmptyAndMissing:
         assert (tmp_path / "empty").stat().st_size == 0
 
     @pytest.mark.parametrize(("there", "asked", "then"), [(10, 100, 100), (100, 10, 100), (100, 100, 100)])
-    def test_file_that_is_there_grows_but_never_shrinks(self, tmp_path: Path, there: int, asked: int, then: int) -> None:
+    def test_file_that_is_there_grows_but_never_shrinks(
+        self, tmp_path: Path, there: int, asked: int, then: int
+    ) -> None:
         (tmp_path / "file").write_bytes(b"x" * there)
         with Region(tmp_path / "file", asked) as region:
             assert region[:] == b"x" * there + bytes(then - there)
@@ -329,7 +333,10 @@ class TestForeignOwners:
             assert region.read_text() == "theirs"
 
     def test_root_is_nobodys_foreigner(self, common: Path) -> None:
-        with Region.create(common / "roots", 64, perm=0o666), Region.create(common / "other", 64, perm=0o666) as other:
+        with (
+            Region.create(common / "roots", 64, perm=0o666),
+            Region.create(common / "other", 64, perm=0o666) as other,
+        ):
             os.chown(other.fileno(), 12345, 12345)
             succeed(
                 f"""

@@ -41,7 +41,7 @@ LONGEST_FILE = 600
 def check_contracts(source: Path) -> subprocess.CompletedProcess[str]:
     """Run import-linter with the contracts of pyproject.toml on the package in that folder."""
     program = Path(sys.executable).with_name("lint-imports")
-    line = [program, "--no-cache", "--no-logo", "--config", ROOT / "pyproject.toml"]
+    line = [str(program), "--no-cache", "--no-logo", "--config", str(ROOT / "pyproject.toml")]
     # The installed package is another folder's: the one to check must come first.
     environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import textwrap
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -76,9 +78,11 @@ class TestGrowing:
         region.resize(ROOM + 1)
         assert len(region) == ROOM + 1
 
-    def test_beyond_max_size_leaves_memory_in_place_that_only_the_region_vouches_for(self, region: Region) -> None:
+    def test_beyond_max_size_leaves_memory_in_place_that_only_the_region_vouches_for(
+        self, region: Region
+    ) -> None:
         # np.ndarray(buffer=region) holds no view, just the region and an address.
-        array = np.ndarray(5, "u1", buffer=region)
+        array = np.ndarray(5, "u1", buffer=region)  # type: ignore[arg-type]
         for factor in (1, 2, 3):
             region.resize(factor * ROOM + 1)
             array[0] = 70 + factor
@@ -131,8 +135,6 @@ class TestGrowing:
 
     def test_while_a_thread_waits(self, region: Region) -> None:
         # A wait holds the mapping in place; growing beyond max_size has to get past it, and the wait go on.
-        import threading
-
         region.store_u32(8, 0)
         results: list[bool] = []
         thread = threading.Thread(target=lambda: results.append(region.wait(8, 0, 60)))
@@ -153,7 +155,7 @@ class TestShrinking:
         assert file[:] == b"x" * size
         with pytest.raises(IndexError):
             file[size]
-        assert not file.truncated
+        assert not file.stats().truncated
         file.resize(4 * PAGE_SIZE)
         assert file[:] == b"x" * size + bytes(4 * PAGE_SIZE - size)
 
@@ -201,7 +203,10 @@ class TestOtherProcesses:
     import os, sys
     from samemap import PAGE_SIZE, Region, SegmentTruncated
     where, room = sys.argv[1], int(sys.argv[2])
-    region = Region.from_fd(int(where), max_size=room) if where.isdigit() else Region.open(where, max_size=room)
+    if where.isdigit():
+        region = Region.from_fd(int(where), max_size=room)
+    else:
+        region = Region.open(where, max_size=room)
     keep = memoryview(region)
     def step(text):
         print(text, flush=True)
@@ -209,22 +214,23 @@ class TestOtherProcesses:
     """
 
     @pytest.fixture
-    def reader(self, region: Region, start: Callable[..., object]) -> Callable[[str, int], "Reader"]:
+    def reader(self, region: Region, start: Callable[..., object]) -> Callable[[str, int], Reader]:
         def begin(source: str, room: int) -> Reader:
             where = region.path or region.fileno()
             passed = () if region.path else (region.fileno(),)
-            import textwrap
-
             whole = textwrap.dedent(self.READER) + textwrap.dedent(source)
             return Reader(start(str(where), str(room), source=whole, pass_fds=passed))
 
         return begin
 
-    def test_see_growth_without_doing_anything(self, region: Region, reader: Callable[[str, int], "Reader"]) -> None:
+    def test_see_growth_without_doing_anything(
+        self, region: Region, reader: Callable[[str, int], Reader]
+    ) -> None:
         other = reader(
             """
             step(len(region))
-            print(len(region), region[-1], region.read_text(2 * PAGE_SIZE), len(memoryview(region)), len(keep))
+            now = memoryview(region)
+            print(len(region), region[-1], region.read_text(2 * PAGE_SIZE), len(now), len(keep))
             keep[0] = 9
             """,
             ROOM,
@@ -238,7 +244,7 @@ class TestOtherProcesses:
         other.ends()
         assert region[0] == 9
 
-    def test_grow_it_for_us(self, region: Region, reader: Callable[[str, int], "Reader"]) -> None:
+    def test_grow_it_for_us(self, region: Region, reader: Callable[[str, int], Reader]) -> None:
         view = region.array()
         other = reader("region.resize(8 * PAGE_SIZE); region[-1] = 6", ROOM)
         other.ends()
@@ -247,7 +253,7 @@ class TestOtherProcesses:
         assert view[0] == ord("x")
 
     def test_follow_beyond_their_own_max_size_once_no_view_is_alive(
-        self, region: Region, reader: Callable[[str, int], "Reader"]
+        self, region: Region, reader: Callable[[str, int], Reader]
     ) -> None:
         other = reader(
             """
@@ -271,8 +277,6 @@ class TestOtherProcesses:
         other.ends()
 
     def test_see_a_file_shrink(self, file: Region, start: Callable[..., object]) -> None:
-        import textwrap
-
         source = textwrap.dedent(self.READER) + textwrap.dedent(
             """
             keep.release()
@@ -316,7 +320,9 @@ class TestOtherProcesses:
             """
         )
 
-    def test_two_that_grow_at_once_never_shorten_it(self, region: Region, reader: Callable[[str, int], "Reader"]) -> None:
+    def test_two_that_grow_at_once_never_shorten_it(
+        self, region: Region, reader: Callable[[str, int], Reader]
+    ) -> None:
         source = """
         print("ready", flush=True)
         region.wait(0, int.from_bytes(b"xxxx", sys.byteorder))

@@ -23,20 +23,24 @@ OPTIONS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL | doctest.NORMALIZE
 
 
 def public_objects() -> Iterator[tuple[str, object]]:
-    """Yield everything that a user meets: names, and what classes offer, inherited methods and properties too."""
+    """Yield everything that a user meets; of classes what they inherit, too."""
     yield "samemap", samemap
     for name in samemap.__all__:
         found = getattr(samemap, name)
         if isinstance(found, str | int):
             continue
         yield name, found
-        if isinstance(found, type) and not issubclass(found, BaseException):
-            for member in dir(found):
-                # Fields of a named tuple are described by its class, and tuple's own methods are Python's.
-                if not member.startswith("_") and not (
-                    issubclass(found, tuple) and member in (*found._fields, *dir(tuple))
-                ):
-                    yield f"{name}.{member}", inspect.getattr_static(found, member)
+        if isinstance(found, type) and not is_record(found):
+            yield from (
+                (f"{name}.{member}", inspect.getattr_static(found, member))
+                for member in dir(found)
+                if not member.startswith("_")
+            )
+
+
+def is_record(thing: type) -> bool:
+    """Tell whether its members are fields that the class itself describes, or Python's own."""
+    return issubclass(thing, tuple | BaseException)
 
 
 PUBLIC = dict(public_objects())
@@ -49,7 +53,7 @@ def documentation(thing: object) -> str:
 def parameters(thing: object) -> list[str]:
     if isinstance(thing, classmethod | staticmethod):
         thing = thing.__func__
-    if not callable(thing) or isinstance(thing, type):
+    if not callable(thing) or (isinstance(thing, type) and is_record(thing)):
         return []
     return [name for name in inspect.signature(thing).parameters if name not in ("self", "cls", "slf")]
 

@@ -5,6 +5,7 @@ The floors, from the ground up; imports run downwards only:
 - ``samemap._core``: the compiled half: mapped bytes, atomics, futex waits, the bus-error guard.
 - ``samemap.names``: where a name lives.
 - ``samemap.errors``: what is raised beside Python's own errors.
+- ``samemap.holders``: which processes map a file.
 - ``samemap.region``: `Region`, raw shared bytes.
 - ``samemap.cli``: the ``samemap`` command.
 """

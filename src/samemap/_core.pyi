@@ -1,20 +1,50 @@
 """The compiled half of samemap: mapped bytes, the bus-error guard, and futex waits."""
 
 from pathlib import Path
-from typing import Final, Literal, Self, SupportsIndex, overload
+from typing import Final, Literal, Self, SupportsIndex, final, overload
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
+
+__all__ = [
+    "MIN_RESERVATION",
+    "PAGE_SIZE",
+    "Region",
+    "SegmentTruncated",
+    "View",
+    "__version__",
+    "wait_for_file",
+]
 
 __version__: Final[str]
 PAGE_SIZE: Final[int]
 MIN_RESERVATION: Final[int]
 
-class SegmentTruncated(OSError): ...
+class SegmentTruncated(OSError): ...  # noqa: N818 - the public name, fixed by the design
 
+@final
+@final
+class RegionStats:
+    @property
+    def size(self) -> int: ...
+    @property
+    def max_size(self) -> int: ...
+    @property
+    def resident(self) -> int: ...
+    @property
+    def allocated(self) -> int: ...
+    @property
+    def views(self) -> int: ...
+    @property
+    def truncated(self) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+
+@final
 class View:
     def __buffer__(self, flags: int, /) -> memoryview: ...
     def __len__(self) -> int: ...
 
+@disjoint_base
 class Region:
     def __new__(
         cls,
@@ -40,12 +70,7 @@ class Region:
     def mode(self) -> Literal["r", "rw"]: ...
     @property
     def closed(self) -> bool: ...
-    @property
-    def views(self) -> int: ...
-    @property
-    def resident(self) -> int: ...
-    @property
-    def truncated(self) -> bool: ...
+    def stats(self) -> RegionStats: ...
     def fileno(self) -> int: ...
     def resize(self, size: int, *, sparse: bool = False) -> None: ...
     def close(self) -> None: ...

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from pathlib import Path
+
+# Not from typing, whose import alone costs as much as the interpreter's own start.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["resolve", "runtime_directory"]
 
 #: tmpfs keeps short names in inodes; 255 is the kernel's limit for one component (``NAME_MAX``).
 LONGEST_NAME = 255
 
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - the kernel's own tmpfs; a private directory inside it is checked below
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the kernel's own tmpfs; a private directory inside it is checked below
 
 
 def runtime_directory(*, create: bool = False) -> Path:
@@ -37,38 +42,49 @@ def runtime_directory(*, create: bool = False) -> Path:
         PosixPath('/tmp/samemap-doc')
         >>> del os.environ["SAMEMAP_DIR"]
     """
+    from pathlib import Path
+
+    return Path(_private_directory(create))
+
+
+def _private_directory(create: bool) -> str:
     chosen = os.environ.get("SAMEMAP_DIR")
-    path = Path(chosen).absolute() if chosen else _SHARED_MEMORY / f"samemap-{os.geteuid()}"
+    path = os.path.abspath(chosen) if chosen else f"{_SHARED_MEMORY}/samemap-{os.geteuid()}"
     try:
-        found = path.lstat()
+        found = os.lstat(path)
     except FileNotFoundError:
         if not create:
             return path
-        # Two creators at once: both are content with the directory of either.
-        path.mkdir(mode=0o700, parents=bool(chosen), exist_ok=True)
-        found = path.lstat()
+        if chosen:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            # Two creators at once: both are content with the directory of either.
+            pass
+        found = os.lstat(path)
     _refuse_unsafe(path, found)
     return path
 
 
-def _refuse_unsafe(path: Path, found: os.stat_result) -> None:
+def _refuse_unsafe(path: str, found: os.stat_result) -> None:
     cure = "remove it, or set SAMEMAP_DIR to a directory of your own with mode 0700"
     if stat.S_ISLNK(found.st_mode):
-        raise PermissionError(1, f"the runtime directory is a symbolic link; {cure}", str(path))
+        raise PermissionError(errno.EPERM, f"the runtime directory is a symbolic link; {cure}", path)
     if not stat.S_ISDIR(found.st_mode):
-        raise NotADirectoryError(20, f"the runtime directory is not a directory; {cure}", str(path))
+        raise NotADirectoryError(errno.ENOTDIR, f"the runtime directory is not a directory; {cure}", path)
     if found.st_uid != os.geteuid():
         raise PermissionError(
-            1,
+            errno.EPERM,
             f"the runtime directory belongs to uid {found.st_uid}, and this process runs as uid {os.geteuid()}; {cure}",
-            str(path),
+            path,
         )
     if found.st_mode & 0o022:
         raise PermissionError(
-            1,
+            errno.EPERM,
             f"others may write to the runtime directory (mode {stat.S_IMODE(found.st_mode):04o}, "
             f"expected 0700); chmod 700 it, or {cure}",
-            str(path),
+            path,
         )
 
 
@@ -102,13 +118,13 @@ def resolve(name: str | os.PathLike[str], *, create: bool = False) -> str:
             raise TypeError(f"a path must be text, not {type(text).__name__}: {text!r}")
         if "\0" in text or not text:
             raise ValueError(f"{text!r} is no path: it is empty or holds a NUL character")
-        return os.path.abspath(text)  # noqa: PTH100 - Path.absolute() keeps '..'
+        return os.path.abspath(text)
     if not isinstance(name, str):
         raise TypeError(f"a name is a str or an os.PathLike, not {type(name).__name__}: {name!r}")
     if "\0" in name:
         raise ValueError(f"{name!r} is no name: it holds a NUL character")
     if "/" in name:
-        return os.path.abspath(name)  # noqa: PTH100 - Path.absolute() keeps '..'
+        return os.path.abspath(name)
     if not name:
         raise ValueError("'' is no name: it is empty; None asks for anonymous memory")
     if name.startswith("."):
@@ -119,4 +135,4 @@ def resolve(name: str | os.PathLike[str], *, create: bool = False) -> str:
         raise ValueError(f"{name!r} is no name: it holds a control character")
     if len(os.fsencode(name)) > LONGEST_NAME:
         raise ValueError(f"{name[:32]!r}... is no name: {len(os.fsencode(name))} bytes, at most {LONGEST_NAME}")
-    return str(runtime_directory(create=create) / name)
+    return f"{_private_directory(create)}/{name}"

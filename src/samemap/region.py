@@ -2,53 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import math
 import os
-import stat
 import struct
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from . import _core
+from ._core import RegionStats
 from .names import resolve
 
+# Not from typing, whose import alone costs as much as the interpreter's own start.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from types import TracebackType
+    from typing import Any, Literal, Self
 
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Region", "RegionStats"]
+    Mode = Literal["r", "rw"]
 
-Mode = Literal["r", "rw"]
+__all__ = ["Region", "RegionStats"]
 
 # What `send_handle` says beside the descriptor, the same on every machine of one byte order:
 # magic, 1 when the receiver may write, padding, max_size.
 _HANDLE = struct.Struct("=8sB7xQ")
 _HANDLE_MAGIC = b"samemap\x01"
-
-
-class RegionStats(NamedTuple):
-    """What a `Region` knows of itself, at one moment.
-
-    Attributes:
-        size: Length of the file or memory, in bytes.
-        max_size: Bytes of address space reserved: how far it may grow while views live.
-        resident: Bytes of this mapping that are in memory now, in whole pages (``mincore(2)``).
-        allocated: Bytes that the file system holds for it (less than ``size`` where it is sparse).
-        views: Live buffer exports of this object in this process.
-        truncated: Whether this process has touched pages that somebody truncated away.
-    """
-
-    size: int
-    max_size: int
-    resident: int
-    allocated: int
-    views: int
-    truncated: bool
 
 
 class Region(_core.Region):
@@ -91,7 +71,7 @@ class Region(_core.Region):
 
     _name: str | None
 
-    def __new__(
+    def __new__(  # noqa: D102 - the class describes it
         cls,
         name: str | os.PathLike[str] | None = None,
         size: int | None = None,
@@ -355,7 +335,7 @@ class Region(_core.Region):
     def read_text(
         self, offset: int = 0, size: int | None = None, *, encoding: str = "utf-8", errors: str = "strict"
     ) -> str:
-        """Read text that ends with a NUL, as C programs keep it.
+        r"""Read text that ends with a NUL, as C programs keep it.
 
         It reads until two readings in a row agree, because another process may be writing: raw memory can promise
         no more. Text of up to 7 bytes that `write_text` put at a multiple of 8 is always whole.
@@ -376,7 +356,7 @@ class Region(_core.Region):
 
         Example:
             >>> region = Region(None, 64)
-            >>> region[:9] = b"Hello\\0old"
+            >>> region[:9] = b"Hello\0old"
             >>> region.read_text()
             'Hello'
         """
@@ -495,17 +475,11 @@ class Region(_core.Region):
             >>> region.unlink()
             >>> region.unlink(missing_ok=True)
         """
-        mine = os.fstat(self.fileno())
+        fd = self.fileno()
         path = self.path
-        if path is not None:
-            with contextlib.suppress(FileNotFoundError):
-                found = path.lstat()
-                if stat.S_ISLNK(found.st_mode):
-                    found = path.stat()
-                if (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino):
-                    path.unlink()
-                    return
-        if not missing_ok:
+        if path is not None and _is_same_file(fd, path):
+            path.unlink(missing_ok=missing_ok)
+        elif not missing_ok:
             raise FileNotFoundError(
                 errno.ENOENT,
                 "anonymous memory has no name to remove: it goes with its last holder"
@@ -513,30 +487,6 @@ class Region(_core.Region):
                 else "the name is gone, or belongs to another file now; missing_ok=True accepts that",
                 None if path is None else str(path),
             )
-
-    def stats(self) -> RegionStats:
-        """Return what the region knows of itself now.
-
-        Returns:
-            A frozen record.
-
-        Raises:
-            ValueError: The region is closed.
-
-        Example:
-            >>> region = Region(None, 4096)
-            >>> view = memoryview(region)
-            >>> region.stats().views
-            1
-        """
-        return RegionStats(
-            size=self.size,
-            max_size=self.max_size,
-            resident=self.resident,
-            allocated=os.fstat(self.fileno()).st_blocks * 512,
-            views=self.views,
-            truncated=self.truncated,
-        )
 
     def __enter__(self) -> Self:
         return self
@@ -561,19 +511,17 @@ class Region(_core.Region):
         from multiprocessing import context, reduction
 
         here = (type(self), self.name, self.mode, self.max_size)
-        identity = os.fstat(self.fileno())
-        if context.get_spawning_popen() is None and self.path is not None:
-            with contextlib.suppress(FileNotFoundError):
-                found = self.path.stat()
-                if (found.st_dev, found.st_ino) == (identity.st_dev, identity.st_ino):
-                    return _from_path, (*here, str(self.path), identity.st_dev, identity.st_ino)
-        return _from_descriptor, (*here, reduction.DupFd(self.fileno()))
+        fd, path = self.fileno(), self.path
+        if context.get_spawning_popen() is None and path is not None and _is_same_file(fd, path):
+            identity = os.fstat(fd)
+            return _from_path, (*here, str(path), identity.st_dev, identity.st_ino)
+        return _from_descriptor, (*here, reduction.DupFd(fd))
 
 
 def _from_path(
     cls: type[Region], name: str | None, mode: Mode, max_size: int, path: str, device: int, inode: int
 ) -> Region:
-    region = cls.open(Path(path), mode=mode, max_size=max_size, follow_symlinks=True, any_owner=True)
+    region = cls.open(path, mode=mode, max_size=max_size, follow_symlinks=True, any_owner=True)
     found = os.fstat(region.fileno())
     if (found.st_dev, found.st_ino) != (device, inode):
         region.close()
@@ -603,8 +551,15 @@ def _writable(mode: str) -> bool:
 def _path_of(fd: int) -> str | None:
     """Return the path under which the kernel knows an open file, if it is still that file."""
     try:
-        path = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115 - the kernel's text, not a path to follow
-        found, mine = os.stat(path), os.fstat(fd)  # noqa: PTH116 - one call, no Path to build
+        path = os.readlink(f"/proc/self/fd/{fd}")
     except OSError:
         return None
-    return path if (found.st_dev, found.st_ino) == (mine.st_dev, mine.st_ino) else None
+    return path if _is_same_file(fd, path) else None
+
+
+def _is_same_file(fd: int, path: str | os.PathLike[str]) -> bool:
+    """Tell whether the file that has this path now is the open one."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except OSError:
+        return False

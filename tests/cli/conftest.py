@@ -1,4 +1,4 @@
-"""The command line as its users run it: in this process for speed, and as real programs where that matters."""
+"""The command line as its users run it: in this process, and as real programs where that matters."""
 
 from __future__ import annotations
 
@@ -42,9 +42,11 @@ def samemap(start: Callable[..., subprocess.Popen[str]]) -> Program:
             "samemap",
             *arguments,
             # A shell that starts the tests in the background ignores SIGINT, and so would its grandchildren.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            encoding="utf-8",
-            **more,
+            **{
+                "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                "encoding": "utf-8",
+                **more,
+            },
         )
 
     return program

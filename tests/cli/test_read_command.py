@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
+import sys
 from datetime import datetime
 
 import pytest
@@ -122,7 +124,7 @@ def test_the_cycling_writer_and_two_readers(samemap):
         assert len(lines) == 4
         assert set(lines) == {"Hello", "World"}
         # Never twice the same: it is changes that are printed.
-        assert all(a != b for a, b in zip(lines, lines[1:], strict=False))
+        assert all(a != b for a, b in itertools.pairwise(lines))
 
 
 def test_a_program_that_only_stores_is_seen_at_the_poll(samemap, last):
@@ -189,8 +191,8 @@ def test_follow_tells_of_truncation(samemap, last, runtime_directory):
     os.ftruncate(last.fileno(), 0)
     assert reader.wait() == 1
     assert reader.stderr.read() == (
-        f"samemap read: {runtime_directory / 'last'}: somebody truncated the file to 0 bytes while it was followed; "
-        "start again once it is whole\n"
+        f"samemap read: {runtime_directory / 'last'}: "
+        "somebody truncated the file to 0 bytes while it was followed; start again once it is whole\n"
     )
 
 
@@ -234,8 +236,6 @@ def test_a_pipe_that_nobody_reads_ends_it_quietly(samemap, last):
 def test_through_head(start, last):
     last.write_text("Hello")
     script = 'set -o pipefail; "$0" -m samemap read last -f | head -1'
-    import sys
-
     pipe = start("bash", "-c", script, sys.executable)
     assert (pipe.wait(), pipe.stdout.read(), pipe.stderr.read()) == (0, "Hello\n", "")
 

@@ -51,11 +51,15 @@ EXIT = ctypes.cast(libc._exit, ctypes.c_void_p).value
 
 class Action(ctypes.Structure):
     # struct sigaction of glibc and musl: the handler, 1024 bits of mask, the flags, the restorer.
-    _fields_ = [("handler", ctypes.c_void_p), ("mask", ctypes.c_ulong * (1024 // (8 * ctypes.sizeof(ctypes.c_ulong)))),
-                ("flags", ctypes.c_int), ("restorer", ctypes.c_void_p)]
+    _fields_ = [
+        ("handler", ctypes.c_void_p),
+        ("mask", ctypes.c_uint64 * 16),
+        ("flags", ctypes.c_int),
+        ("restorer", ctypes.c_void_p),
+    ]
 
 def install(flags):
-    # The handler is _exit itself: it ends the process with the signal's number, and runs no Python in a handler.
+    # The handler is _exit itself: it ends the process with the signal's number, and runs no Python.
     action = Action(handler=EXIT, flags=flags)
     assert libc.sigaction(signal.SIGBUS, ctypes.byref(action), None) == 0
 """
@@ -80,7 +84,10 @@ def test_foreign_fault_still_kills() -> None:
         ("", "faulthandler.enable()"),
         ("faulthandler.enable()", "faulthandler.disable(); faulthandler.enable()"),
         ("", "faulthandler.enable(); guard_works()"),
-        ("faulthandler.enable()", "faulthandler.disable(); faulthandler.enable(); guard_works(); guard_works()"),
+        (
+            "faulthandler.enable()",
+            "faulthandler.disable(); faulthandler.enable(); guard_works(); guard_works()",
+        ),
         ("", "faulthandler.enable(all_threads=True); Region(None, 64)"),
     ],
 )
@@ -145,7 +152,9 @@ def test_handler_of_python_gets_the_signal(before: str, after: str) -> None:
     assert out == "handled\nalive\n"
 
 
-@pytest.mark.parametrize("send", ["os.kill(os.getpid(), signal.SIGBUS)", "signal.raise_signal(signal.SIGBUS)"])
+@pytest.mark.parametrize(
+    "send", ["os.kill(os.getpid(), signal.SIGBUS)", "signal.raise_signal(signal.SIGBUS)"]
+)
 def test_signal_that_is_sent_still_kills(send: str) -> None:
     # Once or twice: the guard may take the first one of a thread's own for faulthandler's echo of a fault.
     done = run(source(after=f"{send}\n{send}\nprint('alive')"))

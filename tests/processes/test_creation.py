@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from pathlib import Path
 
 me, rounds, size = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 bell = Region.open("bell")
+home = os.environ["SAMEMAP_DIR"]
 results = []
 
 def meet(n):
@@ -34,12 +35,17 @@ def identity(region):
     found = os.fstat(region.fileno())
     return [found.st_dev, found.st_ino, len(region), found.st_size]
 
-for n in range(rounds):
-    name = f"round-{n}"
-    meet(2 * n + 1)
-    ACT
-    # Nobody starts the next round while the other may still be in this one.
-    meet(2 * n + 2)
+try:
+    for n in range(rounds):
+        name = f"round-{n}"
+        meet(2 * n + 1)
+        ACT
+        # Nobody starts the next round while the other may still be in this one.
+        meet(2 * n + 2)
+except BaseException:
+    # Nobody need wait for this one.
+    bell.store_u32(0, 1 << 31)
+    raise
 print(json.dumps(results))
 """
 
@@ -66,14 +72,20 @@ print(len(seen))
 """
 
 
+def racer(act: str) -> str:
+    return RACER.replace("ACT", textwrap.indent(act.strip(), " " * 8).strip())
+
+
 @pytest.fixture
 def race(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., list[tuple[object, object]]]:
-    def run(act: str, sizes: tuple[int, int] = (SIZE, SIZE), rounds: int = ROUNDS, must_see: bool = True) -> list[tuple[object, object]]:
+    def run(
+        act: str, sizes: tuple[int, int] = (SIZE, SIZE), rounds: int = ROUNDS, must_see: bool = True
+    ) -> list[tuple[object, object]]:
         with Region.create("bell", 64):
             observer = start(str(rounds), ",".join(map(str, {*sizes, max(sizes)})), source=OBSERVER)
             assert observer.stdout is not None
             assert observer.stdout.readline() == "watching\n"
-            source = RACER.replace("ACT", act)
+            source = racer(act)
             racers = [start(str(me), str(rounds), str(sizes[me]), source=source) for me in range(2)]
             answers = []
             for process in (*racers, observer):
@@ -87,25 +99,24 @@ def race(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., list[tupl
 
 
 CREATE = """
-    try:
-        with Region.create(name, size) as region:
-            results.append(["won", identity(region)])
-    except FileExistsError as error:
-        assert error.filename.endswith(name)
-        with Region.open(name) as region:
-            results.append(["lost", identity(region)])
+try:
+    with Region.create(name, size) as region:
+        results.append(["won", identity(region)])
+except FileExistsError as error:
+    assert error.filename.endswith(name)
+    with Region.open(name) as region:
+        results.append(["lost", identity(region)])
 """
 
 OPEN_OR_CREATE = """
-    with Region(name, size) as region:
-        region.fetch_add_u32(0, 1)
-        results.append(identity(region))
+with Region(name, size) as region:
+    region.fetch_add_u32(0, 1)
+    results.append(identity(region))
 """
 
 
-
 def test_of_two_that_create_exactly_one_wins(
-    race: Callable[..., list[tuple[list[object], list[object]]]], runtime_directory: Path
+    race: Callable[..., list[tuple[tuple[str, object], tuple[str, object]]]], runtime_directory: Path
 ) -> None:
     winners = [0, 0]
     for n, (first, second) in enumerate(race(CREATE)):
@@ -115,7 +126,10 @@ def test_of_two_that_create_exactly_one_wins(
         winners[second[0] == "won"] += 1
     assert sum(winners) == ROUNDS
     # Losers tidy up: no temporary file of theirs is left.
-    assert sorted(os.listdir(runtime_directory)) == sorted(["bell", *(f"round-{n}" for n in range(ROUNDS))])
+    assert {entry.name for entry in runtime_directory.iterdir()} == {
+        "bell",
+        *(f"round-{n}" for n in range(ROUNDS)),
+    }
 
 
 def test_two_that_open_or_create_meet_in_one_file(
@@ -126,27 +140,31 @@ def test_two_that_open_or_create_meet_in_one_file(
         assert first == second == [found.st_dev, found.st_ino, SIZE, SIZE], f"round {n}"
         with Region.open(f"round-{n}") as region:
             assert region.load_u32(0) == 2, f"round {n}: a write went elsewhere"
-    assert len(os.listdir(runtime_directory)) == ROUNDS + 1
+    assert len(list(runtime_directory.iterdir())) == ROUNDS + 1
 
 
 def test_two_that_want_different_sizes_get_the_larger_one(
     race: Callable[..., list[tuple[list[int], list[int]]]], runtime_directory: Path
 ) -> None:
     sizes = (100, 3 * PAGE_SIZE + 5)
-    for n, (small, large) in enumerate(race(OPEN_OR_CREATE.replace("fetch_add_u32(0, 1)", "size"), sizes, 300)):
+    for n, (small, large) in enumerate(
+        race(OPEN_OR_CREATE.replace("fetch_add_u32(0, 1)", "size"), sizes, 300)
+    ):
         found = (runtime_directory / f"round-{n}").stat()
         assert small[:2] == large[:2] == [found.st_dev, found.st_ino], f"round {n}"
         assert large[2] == found.st_size == sizes[1], f"round {n}"
         assert small[2] in sizes, f"round {n}"
 
 
-def test_two_that_fill_an_empty_file_meet_in_it(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+def test_two_that_fill_an_empty_file_meet_in_it(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
     # The tutorial's way: somebody touched the file before. It is kept, since a C program may have it open.
     rounds = 300
     for n in range(rounds):
         (tmp_path / f"round-{n}").touch()
     inodes = [(tmp_path / f"round-{n}").stat().st_ino for n in range(rounds)]
-    source = RACER.replace("ACT", OPEN_OR_CREATE).replace('f"round-{n}"', 'Path(sys.argv[4]) / f"round-{n}"')
+    source = racer(OPEN_OR_CREATE).replace('f"round-{n}"', 'Path(sys.argv[4]) / f"round-{n}"')
     with Region.create("bell", 64):
         racers = [start(str(me), str(rounds), str(SIZE), str(tmp_path), source=source) for me in range(2)]
         answers = []
@@ -163,17 +181,29 @@ def test_two_that_fill_an_empty_file_meet_in_it(start: Callable[..., subprocess.
 def test_creation_and_removal_at_once_never_show_half_a_file(
     race: Callable[..., list[tuple[object, object]]],
 ) -> None:
+    # Open-or-create must neither find nothing nor be told that it exists, however the two interleave.
     act = """
-    for _ in range(5):
-        try:
-            with Region(name, size) as region:
-                assert len(region) == size, len(region)
-                if me == 0:
-                    region.unlink(missing_ok=True)
-        except FileNotFoundError:
-            # Removed between looking and opening: allowed for opening, never for creating.
-            raise AssertionError("open-or-create found nothing")
-    results.append(0)
-    """
+for _ in range(20):
+    with Region(name, size) as region:
+        assert len(region) == size, len(region)
+        if me == 0:
+            region.unlink(missing_ok=True)
+results.append(0)
+"""
     # What is removed again within microseconds may well escape the observer.
     assert len(race(act, rounds=200, must_see=False)) == 200
+
+
+def test_two_that_need_the_runtime_directory_at_once_are_both_content(
+    race: Callable[..., list[tuple[object, object]]], runtime_directory: Path
+) -> None:
+    act = """
+os.environ["SAMEMAP_DIR"] = f"{home}/directory-{n}"
+Region.create(f"mine-{me}", 8).close()
+results.append(0)
+"""
+    race(act, rounds=300, must_see=False)
+    for n in range(300):
+        directory = runtime_directory / f"directory-{n}"
+        assert directory.stat().st_mode & 0o777 == 0o700
+        assert {entry.name for entry in directory.iterdir()} == {"mine-0", "mine-1"}

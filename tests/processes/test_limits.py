@@ -110,7 +110,7 @@ class TestFullFileSystem:
             assert region[:] == b"x" * PAGE_SIZE + bytes(PAGE_SIZE)
 
     def test_growth_in_many_steps_gives_all_of_them_back(self, mount: Callable[[str], Path]) -> None:
-        # Large growth is reserved piece by piece: what the first pieces took must come back when a later one fails.
+        # Large growth is reserved piece by piece: the first pieces must come back when a later one fails.
         directory = mount("300m")
         with Region.create(directory / "file", PAGE_SIZE) as region:
             room = free(directory)
@@ -274,7 +274,7 @@ class TestDescriptorLimit:
                 "wait": lambda: Region.open("./there", wait=1),
             }
             for what, attempt in attempts.items():
-                # None left at all, then just a few: each step of the way has to clean up after the ones before it.
+                # None left, then just a few: each step of the way has to clean up after the ones before it.
                 for left in (0, 1, 2):
                     drop(left)
                     full = descriptors()
@@ -348,9 +348,9 @@ class TestAddressSpaceLimit:
             small = Region(None, 4096, max_size=4096)
             limit = 1 << 30
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-            for how in (lambda: Region(None, 64, max_size=4 << 30), lambda: Region.create("./made", 64, max_size=4 << 30)):
+            for name in (None, "./made"):
                 try:
-                    how()
+                    Region(name, 64, max_size=4 << 30)
                 except OSError as error:
                     assert error.errno == errno.ENOMEM, repr(error)
                     assert "max_size" in str(error), error

@@ -218,6 +218,17 @@ pub fn size(file: BorrowedFd<'_>) -> Result<usize, Error> {
     Ok(usize::try_from(found.st_size).unwrap_or(0))
 }
 
+/// Bytes that the file system holds for the file.
+///
+/// # Errors
+///
+/// What `fstat(2)` says.
+pub fn allocated(file: BorrowedFd<'_>) -> Result<usize, Error> {
+    let found = fs::fstat(file).map_err(|errno| refused(errno, "cannot ask for its size"))?;
+    // stat(2): in units of 512 bytes, never negative.
+    Ok(usize::try_from(found.st_blocks).unwrap_or(0) * 512)
+}
+
 /// Grows the file from `old` to `new` bytes; never shortens it, whatever others do at the same time.
 ///
 /// # Errors

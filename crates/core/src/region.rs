@@ -10,6 +10,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use rustix::fs;
 use rustix::io::Errno;
 
 pub use crate::error::Error;
@@ -42,6 +43,23 @@ pub struct Options {
     pub populate: bool,
     /// What an existing file must be.
     pub trust: Trust,
+}
+
+/// What a region knows of itself, at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    /// Bytes of the file.
+    pub size: usize,
+    /// Bytes of address space.
+    pub max_size: usize,
+    /// Bytes in memory, in whole pages.
+    pub resident: usize,
+    /// Bytes that the file system holds.
+    pub allocated: usize,
+    /// Views in this process.
+    pub views: usize,
+    /// Whether this process has touched pages that are gone.
+    pub truncated: bool,
 }
 
 /// What an open region stands on.
@@ -355,33 +373,24 @@ impl Region {
         matches!(self.hold(), Err(Error::Closed))
     }
 
-    /// Views of it in this process.
+    /// What it knows of itself now.
     ///
     /// # Errors
     ///
     /// [`Error::Closed`].
-    pub fn views(&self) -> Result<usize, Error> {
-        Ok(self.count_views(self.hold()?.ground))
-    }
-
-    /// Whether this process has touched pages that are gone.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`].
-    pub fn is_truncated(&self) -> Result<bool, Error> {
-        Ok(self.hold()?.ground.mapping.has_faulted())
-    }
-
-    /// Bytes of it that are in memory.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`].
-    pub fn resident(&self) -> Result<usize, Error> {
+    pub fn stats(&self) -> Result<Stats, Error> {
         let held = self.hold()?;
+        let Ground { file, mapping } = held.ground;
         let size = self.ask_size(&held)?;
-        held.ground.mapping.resident(size).map_err(|errno| file::refused(errno, "cannot ask what is in memory"))
+        let resident = mapping.resident(size).map_err(|errno| file::refused(errno, "cannot ask what is in memory"))?;
+        Ok(Stats {
+            size,
+            max_size: mapping.reserved(),
+            resident,
+            allocated: file::allocated(file.as_fd())?,
+            views: self.count_views(held.ground),
+            truncated: mapping.has_faulted(),
+        })
     }
 
     /// Calls `f` with the file's descriptor, which stays open that long.
@@ -453,5 +462,7 @@ fn cannot_map(errno: Errno, reserved: usize) -> Error {
 
 /// Whether the path is a symbolic link to nothing: it can be neither opened nor created.
 fn is_dangling(path: &Path) -> bool {
-    rustix::fs::lstat(path).is_ok() && rustix::fs::stat(path).is_err()
+    // The link is what is asked for: a file that somebody removes between the two looks only has to be made again.
+    let is_link = |found: fs::Stat| fs::FileType::from_raw_mode(found.st_mode) == fs::FileType::Symlink;
+    fs::lstat(path).is_ok_and(is_link) && fs::stat(path).is_err()
 }

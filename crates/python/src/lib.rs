@@ -17,7 +17,7 @@ mod _core {
     #[pymodule_export]
     use super::errors::SegmentTruncated;
     #[pymodule_export]
-    use super::region::Region;
+    use super::region::{Region, RegionStats};
     #[pymodule_export]
     use super::view::View;
     #[pymodule_export]

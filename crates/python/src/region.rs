@@ -16,6 +16,63 @@ use crate::errors;
 use crate::view::{self, Borrowed, View};
 use crate::wait;
 
+/// What a `Region` knows of itself, at one moment.
+///
+/// Attributes:
+///     size: Length of the file or memory, in bytes.
+///     max_size: Bytes of address space reserved: how far it may grow while views live.
+///     resident: Bytes of it that are in memory now, in whole pages (``mincore(2)``).
+///     allocated: Bytes that the file system holds for it (fewer than ``size`` where it is sparse).
+///     views: Live buffer exports of this object in this process.
+///     truncated: Whether this process has touched pages that somebody truncated away, and nothing has mended it.
+#[pyclass(frozen, eq, module = "samemap")]
+#[derive(PartialEq)]
+pub(crate) struct RegionStats {
+    stats: region::Stats,
+}
+
+#[pymethods]
+impl RegionStats {
+    #[getter]
+    fn size(&self) -> usize {
+        self.stats.size
+    }
+
+    #[getter]
+    fn max_size(&self) -> usize {
+        self.stats.max_size
+    }
+
+    #[getter]
+    fn resident(&self) -> usize {
+        self.stats.resident
+    }
+
+    #[getter]
+    fn allocated(&self) -> usize {
+        self.stats.allocated
+    }
+
+    #[getter]
+    fn views(&self) -> usize {
+        self.stats.views
+    }
+
+    #[getter]
+    fn truncated(&self) -> bool {
+        self.stats.truncated
+    }
+
+    fn __repr__(&self) -> String {
+        let region::Stats { size, max_size, resident, allocated, views, truncated } = self.stats;
+        let truncated = if truncated { "True" } else { "False" };
+        format!(
+            "RegionStats(size={size}, max_size={max_size}, resident={resident}, allocated={allocated}, \
+             views={views}, truncated={truncated})"
+        )
+    }
+}
+
 /// Raw shared bytes; `samemap.Region` adds names, numpy and pickling.
 #[pyclass(subclass, frozen, module = "samemap._core")]
 pub(crate) struct Region {
@@ -199,22 +256,21 @@ impl Region {
         self.region.is_closed()
     }
 
-    /// Live buffer exports of this object (memoryviews, arrays), in this process.
-    #[getter]
-    fn views(&self) -> PyResult<usize> {
-        self.region.views().map_err(|error| self.raise(error))
-    }
-
-    /// Bytes that are in memory now, in whole pages (``mincore(2)``).
-    #[getter]
-    fn resident(&self) -> PyResult<usize> {
-        self.region.resident().map_err(|error| self.raise(error))
-    }
-
-    /// Whether this process has touched pages that somebody truncated away, and `resize` has not mended it.
-    #[getter]
-    fn truncated(&self) -> PyResult<bool> {
-        self.region.is_truncated().map_err(|error| self.raise(error))
+    /// Return what the region knows of itself now.
+    ///
+    /// Returns:
+    ///     A frozen record: see `RegionStats`.
+    ///
+    /// Raises:
+    ///     ValueError: The region is closed.
+    ///
+    /// Example:
+    ///     >>> region = Region(None, 4096)
+    ///     >>> view = memoryview(region)
+    ///     >>> region.stats().views
+    ///     1
+    fn stats(&self) -> PyResult<RegionStats> {
+        self.region.stats().map(|stats| RegionStats { stats }).map_err(|error| self.raise(error))
     }
 
     /// Return the file's descriptor, which the region owns: to inherit by ``subprocess`` (``pass_fds``), or to look at.

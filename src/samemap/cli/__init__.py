@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from .._core import __version__
 from .change import remove, resize
+from .display import colour_wanted
 from .failures import TeachingGroup
 from .hexdump import hexdump
 from .listing import list_regions, stat
@@ -30,7 +29,12 @@ Then look at what is there:
 """
 
 
-@click.group("samemap", cls=TeachingGroup, epilog=EXAMPLES)
+@click.group(
+    "samemap",
+    cls=TeachingGroup,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="samemap")
 @click.pass_context
 def commands(ctx: click.Context) -> None:
@@ -42,12 +46,10 @@ def commands(ctx: click.Context) -> None:
     A plain NAME is a file in the runtime directory: $SAMEMAP_DIR, else /dev/shm/samemap-UID. A NAME that
     holds a '/' is that very file.
     """
-    # https://no-color.org; otherwise click colours on terminals only.
-    if os.environ.get("NO_COLOR"):
-        ctx.color = False
+    ctx.color = colour_wanted()
 
 
-for command in (write, read, list_regions, stat, resize, hexdump, remove):
+for command in (write, read, list_regions, stat, hexdump, resize, remove):
     commands.add_command(command)
 
 

@@ -20,15 +20,15 @@ from .parameters import NAME, SIZE_CHANGE, SizeChange, Trust, opening
 REMOVE_EXAMPLES = """\b
 Examples:
   samemap rm last
-  samemap rm --force last other           no error when they are gone
+  samemap rm --force last other       no error when they are gone
 """
 
 RESIZE_EXAMPLES = """\b
 Examples:
   samemap resize last 1MiB
   samemap resize last +64K
-  samemap resize last -4K --yes           do not ask, though others map it
-  samemap resize big 8G --sparse          take pages when they are first written
+  samemap resize last -4K --yes       do not ask, though others map it
+  samemap resize big 8G --sparse      take pages when they are written
 """
 
 
@@ -97,9 +97,10 @@ def _remove(name: str, force: bool) -> None:
 def resize(
     name: str, size: SizeChange, sparse: bool, yes: bool, any_owner: bool, follow_symlinks: bool
 ) -> None:
-    """Give the region NAME another SIZE: so many bytes, or +64K more, or -4K fewer.
+    """Grow or shrink the region NAME.
 
-    Growth is seen by all who map it, without their doing anything; the new bytes are zeros.
+    SIZE is the new size in bytes, or a change: +64K, -4K. Growth is seen by all who map it, without their
+    doing anything; the new bytes are zeros.
 
     Shrinking takes memory away from those who map it: Python programs get SegmentTruncated at their next
     touch, and C programs die of SIGBUS. So you are asked first, unless nobody maps it, or --yes.

@@ -15,6 +15,7 @@ import click
 
 __all__ = [
     "abandon_output",
+    "colour_wanted",
     "echo_json",
     "human_size",
     "iso_time",
@@ -81,6 +82,11 @@ def table(rows: Iterable[tuple[str, ...]], right: frozenset[int]) -> Iterable[st
             for number, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         yield "  ".join(aligned).rstrip()
+
+
+def colour_wanted() -> bool | None:
+    """Return False when the user wants none (https://no-color.org), else None: click looks for a terminal."""
+    return False if os.environ.get("NO_COLOR") else None
 
 
 def listener_gone() -> bool:

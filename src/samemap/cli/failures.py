@@ -10,7 +10,7 @@ from typing import IO, Any
 import click
 
 from ..errors import SegmentTruncated
-from .display import abandon_output, printable
+from .display import abandon_output, colour_wanted, printable
 
 __all__ = ["Failure", "TeachingGroup", "explain"]
 
@@ -70,11 +70,17 @@ class Failure(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the line on standard error, after the name of the command."""
-        click.echo(f"{click.style(self.command + ':', fg='red')} {self.message}", file=file, err=True)
+        # The context that knows of NO_COLOR has gone by now.
+        line = f"{click.style(self.command + ':', fg='red')} {self.message}"
+        click.echo(line, file=file, err=True, color=colour_wanted())
 
 
 class TeachingGroup(click.Group):
-    """A group of commands whose errors are lines, not tracebacks."""
+    """A group of commands whose errors are lines, not tracebacks; its help keeps their order."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in the order in which a newcomer meets them."""
+        return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that the user chose."""

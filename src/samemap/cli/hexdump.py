@@ -17,7 +17,7 @@ EXAMPLES = """\b
 Examples:
   samemap hexdump last
   samemap hexdump last --offset 4K --length 64
-  samemap hexdump last -v | less          every row, also repeated ones
+  samemap hexdump last -v | less      every row, also repeated ones
   samemap hexdump last --json | jq -r .hex | xxd -r -p > copy.bin
 """
 

@@ -18,10 +18,9 @@ from .parameters import NAME
 
 LIST_EXAMPLES = """\b
 Examples:
-  samemap ls                              your regions
-  samemap ls /dev/shm                     all that is in shared memory
+  samemap ls                    your regions
+  samemap ls /dev/shm           all files directly in shared memory
   samemap ls --json | jq -r 'select(.processes == 0) | .name'
-                                          regions that nobody you can see maps
 """
 
 STAT_EXAMPLES = """\b
@@ -84,9 +83,10 @@ class Facts(NamedTuple):
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per line, with exact sizes.")
 def list_regions(directory: Path | None, as_json: bool) -> None:
-    """List the regions in the runtime directory, or the files in DIRECTORY.
+    """List regions, and how many processes map them.
 
-    The runtime directory is $SAMEMAP_DIR, else /dev/shm/samemap-UID.
+    They are those in the runtime directory ($SAMEMAP_DIR, else /dev/shm/samemap-UID), or the files in
+    DIRECTORY.
 
     PROCESSES says how many map the file. The kernel shows the mappings of other users' processes to root
     only, and those of other containers to nobody inside: a '?' after the number says that some could not
@@ -196,7 +196,7 @@ def describe(holder: Holder) -> str:
 def _shown_holders(holders: tuple[Holder, ...], unseen: int) -> str:
     lines = [describe(holder) for holder in holders] or ["nobody"]
     if unseen:
-        lines.append(f"? and perhaps some of {unseen} processes that do not let you look")
+        lines.append(f"? perhaps more: {unseen} process(es) did not let us look")
     return ("\n" + " " * 11).join(lines)
 
 

@@ -19,13 +19,14 @@ __all__ = [
     "SIZE",
     "SIZE_CHANGE",
     "Duration",
+    "Size",
     "SizeChange",
     "Trust",
     "opening",
 ]
 
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<prefix>[kmgt]?)(?P<unit>i?b)?", re.IGNORECASE)
-_DURATION = re.compile(r"(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?P<unit>us|ms|s|m|h|)")
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<prefix>[kmgt]?)(?P<unit>i?b)?", re.IGNORECASE | re.ASCII)
+_DURATION = re.compile(r"(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?P<unit>us|ms|s|m|h|)", re.ASCII)
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -79,16 +80,29 @@ def parse_size(text: str) -> int:
     return int(bytes_)
 
 
-class _Size(_IntType):
+class Size(_IntType):
+    """Bytes.
+
+    Args:
+        minimum: The fewest that make sense.
+    """
+
     name = "size"
 
+    def __init__(self, minimum: int = 0) -> None:
+        self.minimum = minimum
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Turn ``4096``, ``64K``, ``1MiB`` into bytes."""
         if isinstance(value, int):
             return value
         try:
-            return parse_size(value)
+            size = parse_size(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if size < self.minimum:
+            self.fail(f"{value!r} is too small: at least {self.minimum}", param, ctx)
+        return size
 
 
 class SizeChange(NamedTuple):
@@ -170,7 +184,7 @@ class _Name(_StrType):
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-SIZE = _Size()
+SIZE = Size()
 SIZE_CHANGE = _SizeChange()
 DURATION = Duration()
 PERMISSION = _Permission()

@@ -19,11 +19,10 @@ from .parameters import DURATION, NAME, Duration, Trust, opening
 
 EXAMPLES = """\b
 Examples:
-  samemap read last                       the text that is there now
-  samemap read last --follow              each change when it happens, until Ctrl-C
-  samemap read last -f --count 1 --wait 10s
-                                          the first text of a region yet to come
-  samemap read last -f --json | jq -r .text
+  samemap read last                           the text that is there now
+  samemap read last --follow                  each change, until Ctrl-C
+  samemap read last -f --count 1 --wait 10s   the first text yet to come
+  samemap read last -f --json | jq .time      when the text changed
 """
 
 #: A shell's `> file` empties a file for a moment before it writes: what stays empty for longer was truncated.
@@ -41,7 +40,7 @@ class Sight(NamedTuple):
 @click.command(epilog=EXAMPLES)
 @click.argument("name", type=NAME)
 @click.option("-f", "--follow", is_flag=True, help="Print each change when it happens.")
-@click.option("--count", type=click.IntRange(min=1), help="With --follow: stop after so many prints.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="With --follow: stop after N prints.")
 @click.option("--timeout", type=DURATION, help="With --follow: fail when nothing changes for so long.")
 @click.option(
     "--poll",

@@ -68,7 +68,9 @@ def render() -> str:
 
 
 def _sections(command: click.Command, parent: click.Context | None) -> Iterator[str]:
-    context = click.Context(command, parent, command.name, terminal_width=WIDTH, color=False)
+    context = click.Context(
+        command, parent, command.name, terminal_width=WIDTH, color=False, **command.context_settings
+    )
     yield f"## `{context.command_path}`\n\n```text\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

@@ -16,19 +16,17 @@ import click
 from .._core import PAGE_SIZE
 from ..region import Region
 from .display import printable
-from .parameters import DURATION, NAME, PERMISSION, SIZE, Trust, opening
+from .parameters import DURATION, NAME, PERMISSION, Size, Trust, opening
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 EXAMPLES = """\b
 Examples:
-  samemap write last Hello World          one text, 'Hello World'
-  samemap write last --every 1s Hello World
-                                          'Hello', a second later 'World', and again
-  tail -f /var/log/syslog | samemap write last
-                                          each line as it comes
-  samemap write page --all < index.html   the whole file as one text
+  samemap write last Hello World              one text, 'Hello World'
+  samemap write last --every 1s Hello World   'Hello', then 'World', ...
+  tail -f syslog | samemap write last         each line as it comes
+  samemap write page --all < index.html       the whole file as one text
 """
 
 
@@ -38,13 +36,13 @@ Examples:
 @click.option(
     "--every", type=DURATION, help="Write one TEXT after the other, this far apart, round and round."
 )
-@click.option("--count", type=click.IntRange(min=1), help="Stop after so many writes.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after N writes.")
 @click.option(
     "--all", "whole", is_flag=True, help="Take standard input as one text, without its last newline."
 )
 @click.option(
     "--size",
-    type=SIZE,
+    type=Size(minimum=1),
     help="Make the region this big, and never bigger: text that does not fit is an error. "
     "By default it is made with 4K, and grows when a text needs more.",
 )
