@@ -89,7 +89,7 @@ class TestIndexing:
 
     def test_deletion_is_refused(self, region: Region) -> None:
         with pytest.raises((TypeError, NotImplementedError)):
-            del region[0]
+            del region[0]  # type: ignore[attr-defined]
 
     def test_index_by_dunder_index(self, region: Region) -> None:
         class Three:

@@ -7,7 +7,9 @@ import json
 import os
 import signal
 import sys
+import time
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,14 @@ from samemap import Region
 #: Longer than any test may take: who wakes in time was rung.
 NEVER = "1h"
 SOON = "10ms"
+
+
+def until_asleep(pid: int) -> None:
+    """Return when a process sleeps on a futex, so that a store cannot come just before its sleep."""
+    deadline = time.monotonic() + 60
+    while "futex" not in Path(f"/proc/{pid}/wchan").read_text():
+        assert time.monotonic() < deadline, f"process {pid} never slept"
+        time.sleep(0.001)
 
 
 def test_once(run, last):
@@ -131,11 +141,13 @@ def test_a_program_that_only_stores_is_seen_at_the_poll(samemap, last):
     last[:6] = b"Hello\0"
     reader = samemap("read", "last", "--follow", "--poll", SOON)
     assert reader.stdout.readline() == "Hello\n"
+    until_asleep(reader.pid)
     last[:6] = b"World\0"
     assert reader.stdout.readline() == "World\n"
+    until_asleep(reader.pid)
     # The same first word: only the poll can show it.
-    last[:6] = b"Worse\0"
-    assert reader.stdout.readline() == "Worse\n"
+    last[:6] = b"Worl!\0"
+    assert reader.stdout.readline() == "Worl!\n"
 
 
 def test_follow_prints_no_empty_text_before_the_first_but_after(samemap, last):
@@ -231,6 +243,17 @@ def test_a_pipe_that_nobody_reads_ends_it_quietly(samemap, last):
     reader.stdout.close()
     assert reader.wait() == 0
     assert reader.stderr.read() == ""
+
+
+@pytest.mark.parametrize("arguments", [["read", "last"], ["ls"], ["stat", "last"], ["hexdump", "last"]])
+def test_a_pipe_that_nobody_reads_from_the_start(samemap, last, arguments):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        program = samemap(*arguments, stdout=theirs)
+        assert (program.wait(), program.stderr.read()) == (0, "")
+    finally:
+        os.close(theirs)
 
 
 def test_through_head(start, last):

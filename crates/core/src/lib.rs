@@ -9,6 +9,7 @@
 //! | 1 | [`gate`] | users of a mapping against the one who moves it |
 //! | 1 | `guard` | bus errors: `SIGBUS` in our own mappings |
 //! | 1 | [`bell`] | sleeping on a futex word, and waking |
+//! | 1 | `spin` | how long to look before sleeping |
 //! | 1 | `text` | NUL-ended text in memory that others write |
 //! | 1 | [`file`](mod@file) | files and memfds: made whole, opened with distrust, grown without surprises |
 //! | 2 | [`arrival`] | sleeping until a file is there |
@@ -33,5 +34,6 @@ atomic::needs_kernel! {
     mod mapping;
     mod process;
     pub mod region;
+    mod spin;
     mod text;
 }

@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rustix::fs;
@@ -18,6 +18,7 @@ use crate::file::{self, Make, Trust, page_size};
 use crate::gate::{Gate, Pin};
 use crate::mapping::Mapping;
 use crate::process;
+use crate::spin::Spin;
 
 mod bytes;
 mod size;
@@ -80,8 +81,8 @@ pub struct Region {
     /// Whether a caller has been told that pages are gone.
     told: AtomicBool,
     writable: bool,
-    /// How long a wait spins before it sleeps, adapted to how long spinning has helped.
-    spin: AtomicU32,
+    /// How long a wait looks before it sleeps.
+    spin: Spin,
     /// Mappings that somebody may still use who holds no view, only the region: see [`Region::retain`].
     retained: Mutex<Vec<Arc<Mapping>>>,
     has_retained: AtomicBool,
@@ -223,7 +224,7 @@ impl Region {
             known: AtomicUsize::new(size),
             told: AtomicBool::new(false),
             writable: options.writable,
-            spin: AtomicU32::new(0),
+            spin: Spin::default(),
             retained: Mutex::new(Vec::new()),
             has_retained: AtomicBool::new(false),
         };

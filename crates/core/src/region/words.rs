@@ -1,7 +1,5 @@
 //! Atomic words, and sleeping on them.
 
-use std::hint::spin_loop;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustix::io::Errno;
@@ -11,12 +9,6 @@ use crate::bell::{self, Deadline, Woken};
 use crate::error::Error;
 use crate::file;
 use crate::process::Asleep;
-
-/// The longest spin before a sleep, in turns of the loop (some tens of nanoseconds each).
-const LONGEST_SPIN: u32 = 200;
-
-/// The shortest: enough to notice when spinning begins to help.
-const SHORTEST_SPIN: u32 = 4;
 
 impl Region {
     /// Gives `f` the 32-bit word at `offset`.
@@ -137,32 +129,11 @@ impl Region {
 
     /// Looks for a moment whether the word at `offset` stops being `expected`, without giving the processor away.
     ///
-    /// A wake-up through the kernel costs more than a short spin, if the spin helps: so its length follows how often it
-    /// has helped. On a single processor nobody could change the word meanwhile.
-    ///
     /// # Errors
     ///
     /// As [`Region::load_u32`].
     pub fn spin(&self, offset: usize, expected: u32) -> Result<bool, Error> {
-        static ALONE: LazyLock<bool> =
-            LazyLock::new(|| std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1));
-        if *ALONE {
-            return Ok(self.load_u32(offset)? != expected);
-        }
-        // Relaxed: a guess.
-        let turns = self.spin.load(Ordering::Relaxed).max(SHORTEST_SPIN);
-        let changed = self.word_u32(offset, |word| {
-            (0..turns).any(|_| {
-                let changed = word.load(Ordering::SeqCst) != expected;
-                if !changed {
-                    spin_loop();
-                }
-                changed
-            })
-        })?;
-        let next = if changed { (turns + turns / 4 + 1).min(LONGEST_SPIN) } else { turns - turns / 4 };
-        self.spin.store(next, Ordering::Relaxed);
-        Ok(changed)
+        self.word_u32(offset, |word| self.spin.look(|| word.load(Ordering::SeqCst) != expected))
     }
 
     /// Sleeps while the word at `offset` is `expected`, until somebody rings, or the deadline or a signal.

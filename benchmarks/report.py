@@ -1,0 +1,71 @@
+"""Figures, and the table that shows them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+README = Path(__file__).with_name("README.md")
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One comparison, both sides measured in the same run.
+
+    Attributes:
+        name: What was measured.
+        takes: Nanoseconds that samemap takes.
+        peer: What it is compared with.
+        peer_takes: Nanoseconds that the peer takes.
+        bar: The figure to reach, in words.
+        reached: Whether it is reached.
+    """
+
+    name: str
+    takes: float
+    peer: str
+    peer_takes: float
+    bar: str
+    reached: bool
+
+
+def in_words(nanoseconds: float) -> str:
+    """Return a time with a fitting unit."""
+    for unit, size in (("ms", 1e6), ("µs", 1e3)):
+        if nanoseconds >= size:
+            return f"{nanoseconds / size:.2f} {unit}"
+    return f"{nanoseconds:.1f} ns"
+
+
+def table(figures: list[Figure]) -> str:
+    """Return the figures as a Markdown table."""
+    lines = [
+        "| what | samemap | against | takes | ratio | bar | reached |",
+        "| --- | ---: | --- | ---: | ---: | --- | --- |",
+    ]
+    lines += [
+        f"| {f.name} | {in_words(f.takes)} | {f.peer} | {in_words(f.peer_takes)} "
+        f"| {f.takes / f.peer_takes:.2f} | {f.bar} | {'yes' if f.reached else '**no**'} |"
+        for f in figures
+    ]
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """Return what the figures were measured on."""
+    with Path("/proc/cpuinfo").open() as cpus:
+        models = [line.partition(":")[2].strip() for line in cpus if line.startswith("model name")]
+    model = models[0] if models else platform.machine()
+    kernel, python = platform.release(), platform.python_version()
+    return f"{len(os.sched_getaffinity(0))} processors ({model}), Linux {kernel}, CPython {python}."
+
+
+def write(figures: list[Figure]) -> None:
+    """Put the table into this directory's README, between its marks."""
+    text = README.read_text()
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    README.write_text(f"{head}{BEGIN}\n\n{machine()}\n\n{table(figures)}\n\n{END}{tail}")

@@ -1,0 +1,102 @@
+"""The examples do what they say, each in processes of its own."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+Start = Callable[..., subprocess.Popen[str]]
+
+ALONE = {
+    "parent_child": "child reads: Hello, child\nparent reads: Hello, parent\n",
+    "anonymous": "child reads: 42\nparent reads: 43 -1\n",
+    "growing": "the child read 1000 lines and sees 32768 bytes\n"
+    "the parent wrote 1000 lines and has 32768 bytes\n",
+    "frames": "looked at 100 frames of 921600 bytes, none copied\n",
+}
+TOGETHER = {"writer", "reader", "handle_over_socket", "bell"}
+
+
+@pytest.fixture
+def example(start: Start) -> Start:
+    """Start an example."""
+
+    def run(name: str, *arguments: object, **more: object) -> subprocess.Popen[str]:
+        line = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), *map(str, arguments)]
+        return start(*line, **more)
+
+    return run
+
+
+def output(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, ""), err
+    return out
+
+
+def test_no_example_is_forgotten() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(ALONE) | TOGETHER
+
+
+@pytest.mark.parametrize(("name", "said"), ALONE.items())
+def test_example_alone(name: str, said: str, example: Start, runtime_directory: Path) -> None:
+    assert output(example(name)) == said
+    assert list(runtime_directory.iterdir()) == []
+
+
+def test_reader_and_writer_meet_whoever_comes_first(example: Start) -> None:
+    early = example("reader", 4)
+    writer = example(
+        "writer",
+        0.02,
+        # A shell that starts the tests in the background ignores SIGINT, and so would its grandchildren.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert sorted(set(output(early).split())) == ["Hello", "World"]
+    lines = output(example("reader", 6)).split()
+    assert lines in (["Hello", "World"] * 3, ["World", "Hello"] * 3)
+    writer.send_signal(signal.SIGINT)
+    _, err = writer.communicate(timeout=60)
+    assert err.endswith("KeyboardInterrupt\n")
+
+
+def test_reader_shows_what_the_command_line_writes(example: Start, start: Start) -> None:
+    reader = example("reader", 2)
+    for word in itertools.cycle(["Hello", "World"]):
+        if reader.poll() is not None:
+            break
+        output(start(sys.executable, "-m", "samemap", "write", "words", word))
+    assert sorted(output(reader).split()) == ["Hello", "World"]
+
+
+def test_handle_over_socket(example: Start, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    offering = example("handle_over_socket", path)
+    assert offering.stdout is not None
+    assert offering.stdout.readline() == "offering\n"
+    assert output(example("handle_over_socket", path)) == ""
+    assert output(offering) == "the stranger wrote: Hello from somewhere else\n"
+    assert not path.exists()
+
+
+def test_bell_rings_in_c(example: Start, tmp_path: Path, runtime_directory: Path) -> None:
+    program = tmp_path / "bell"
+    line = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-std=c11", "-o", str(program)]
+    subprocess.run([*line, str(EXAMPLES / "c" / "bell.c")], check=True, timeout=100)
+    assert output(example("bell", program)) == "1000 times there and back, exit status 0\n"
+    assert list(runtime_directory.iterdir()) == []
+
+
+def test_bell_tells_of_a_c_program_that_fails(example: Start, runtime_directory: Path) -> None:
+    bell = example("bell", "/bin/false")
+    out, err = bell.communicate(timeout=60)
+    assert (bell.returncode, out) == (1, "")
+    assert err == "the C program ended early, with status 1\n"
+    assert list(runtime_directory.iterdir()) == []
