@@ -31,7 +31,7 @@ lint: $(VENV)/.lint $(VENV)/.extension ## Check format, lints, types, floors and
 	PYO3_PYTHON=$(abspath $(BIN)/python) cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	for folder in src demo examples benchmarks; do $(BIN)/mypy $$folder; done
 	$(BIN)/lint-imports
 	$(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist .ci/stubtest-allowlist --ignore-unused-allowlist samemap._core
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from time import perf_counter_ns
 
 from report import Figure
+
 from samemap import Region
 
 RUNS = 7
@@ -44,7 +45,7 @@ def compile_c(directory: Path) -> Path:
 
 def c_round_trips(program: Path, path: Path, cpus: tuple[int, int], case: Case) -> list[int]:
     """Return the nanoseconds of each round trip in C."""
-    line = [program, path, str(case.rounds), *map(str, cpus), str(case.work)]
+    line = [str(program), str(path), str(case.rounds), *map(str, cpus), str(case.work)]
     done = subprocess.run(line, check=True, capture_output=True, text=True)
     return [int(n) for n in done.stdout.split()]
 
@@ -113,9 +114,7 @@ def measure() -> list[Figure]:
                 takes, peer = statistics.median(ours), statistics.median(c)
                 name = f"bell hand-over, {case.name} (one way, p50)"
                 reached = takes <= 1.10 * peer
-                figures.append(
-                    Figure(name, takes, "the same futex ping-pong in C", peer, "at most 1.10", reached)
-                )
+                figures.append(Figure(name, takes, "the same futex ping-pong in C", peer, "at most 1.10", reached))
     return figures
 
 

@@ -22,9 +22,7 @@ def start(code: str) -> int:
 
 def measure() -> list[Figure]:
     """Measure both in turns, and return the figure."""
-    subprocess.run(
-        [sys.executable, "-c", "import samemap, sys; assert 'numpy' not in sys.modules"], check=True
-    )
+    subprocess.run([sys.executable, "-c", "import samemap, sys; assert 'numpy' not in sys.modules"], check=True)
     bare, ours = [], []
     for _ in range(RUNS):
         bare.append(start("pass"))

@@ -8,6 +8,7 @@ import multiprocessing
 import timeit
 
 from report import Figure
+
 from samemap import Region
 
 CALLS = 100_000

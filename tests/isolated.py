@@ -12,9 +12,7 @@ from pathlib import Path
 NOBODY = 65534
 
 
-def run(
-    source: str, *arguments: object, timeout: float = 100, **options: object
-) -> subprocess.CompletedProcess[str]:
+def run(source: str, *arguments: object, timeout: float = 100, **options: object) -> subprocess.CompletedProcess[str]:
     """Run the source to its end, whatever that is."""
     line = [sys.executable, "-c", textwrap.dedent(source), *map(str, arguments)]
     settings: dict[str, object] = {"capture_output": True, "text": True, "timeout": timeout, **options}
@@ -24,9 +22,7 @@ def run(
 def succeed(source: str, *arguments: object, timeout: float = 100, **options: object) -> str:
     """Run the source, insist on exit status 0 and a silent stderr, and return what it printed."""
     done = run(source, *arguments, timeout=timeout, **options)
-    assert (done.returncode, done.stderr) == (0, ""), (
-        f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
-    )
+    assert (done.returncode, done.stderr) == (0, ""), f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 

@@ -49,9 +49,7 @@ class TestBufferProtocol:
             assert view.nbytes == len(CONTENT)
             assert view == CONTENT
 
-    @pytest.mark.skipif(
-        sys.version_info < (3, 12), reason="collections.abc.Buffer came with Python 3.12 (PEP 688)"
-    )
+    @pytest.mark.skipif(sys.version_info < (3, 12), reason="collections.abc.Buffer came with Python 3.12 (PEP 688)")
     def test_is_a_buffer(self, region: Region) -> None:
         assert isinstance(region, collections.abc.Buffer)  # type: ignore[attr-defined,unused-ignore]
 
@@ -114,9 +112,7 @@ class TestBufferProtocol:
 
 
 class TestArray:
-    @pytest.mark.parametrize(
-        "dtype", ["u1", "i2", "<u4", ">u4", "f4", "f8", "c16", "S5", "U3", "M8[ns]", "?", "f2"]
-    )
+    @pytest.mark.parametrize("dtype", ["u1", "i2", "<u4", ">u4", "f4", "f8", "c16", "S5", "U3", "M8[ns]", "?", "f2"])
     def test_sees_the_bytes(self, region: Region, dtype: str) -> None:
         found = region.array(dtype)
         kind = np.dtype(dtype)
@@ -155,9 +151,7 @@ class TestArray:
         assert found.tobytes() == CONTENT[offset : offset + 4 * count]
         assert region.stats().views == 1
 
-    @pytest.mark.parametrize(
-        ("shape", "offset"), [(0, 0), ((0, 7), 0), (None, len(CONTENT)), (None, len(CONTENT) - 3)]
-    )
+    @pytest.mark.parametrize(("shape", "offset"), [(0, 0), ((0, 7), 0), (None, len(CONTENT)), (None, len(CONTENT) - 3)])
     def test_nothing_has_the_right_shape(self, region: Region, shape: Any, offset: int) -> None:
         assert region.array("u4", shape, offset).size == 0
 
@@ -194,9 +188,7 @@ class TestArray:
         with pytest.raises(ValueError, match="no size"):
             region.array(dtype)
 
-    def test_without_numpy_the_error_names_the_cure(
-        self, region: Region, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_without_numpy_the_error_names_the_cure(self, region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "numpy", None)
         with pytest.raises(ModuleNotFoundError, match=r"samemap\[numpy\]"):
             region.array()

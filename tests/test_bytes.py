@@ -27,10 +27,7 @@ def readonly() -> Iterator[Region]:
 
 class TestIndexing:
     SLICES: ClassVar[list[slice]] = [
-        slice(a, b, c)
-        for a in (None, 0, 3, -3, 99, -99)
-        for b in (None, 0, 7, -1, 99)
-        for c in (None, 1, 2, -1, -3)
+        slice(a, b, c) for a in (None, 0, 3, -3, 99, -99) for b in (None, 0, 7, -1, 99) for c in (None, 1, 2, -1, -3)
     ]
 
     @pytest.mark.parametrize("key", SLICES, ids=str)
@@ -40,9 +37,7 @@ class TestIndexing:
         assert region[key] == content[key]
         assert type(region[key]) is bytes
 
-    @pytest.mark.parametrize(
-        "key", [slice(None), slice(5, 9), slice(None, None, 2), slice(None, None, -3)], ids=str
-    )
+    @pytest.mark.parametrize("key", [slice(None), slice(5, 9), slice(None, None, 2), slice(None, None, -3)], ids=str)
     def test_slice_assignment_is_that_of_bytearray(self, region: Region, key: slice) -> None:
         model = bytearray(64)
         new = bytes(range(1, len(model[key]) + 1))
@@ -52,9 +47,7 @@ class TestIndexing:
 
     @pytest.mark.parametrize("key", [slice(0, 4), slice(0, 8, 2), slice(8, 0, -2)], ids=str)
     @pytest.mark.parametrize("new", [b"", b"123", b"12345"])
-    def test_slice_assignment_of_another_length_is_refused(
-        self, region: Region, key: slice, new: bytes
-    ) -> None:
+    def test_slice_assignment_of_another_length_is_refused(self, region: Region, key: slice, new: bytes) -> None:
         region[:] = before = bytes(range(64))
         with pytest.raises(ValueError, match=rf"{len(new)}.*4|4.*{len(new)}"):
             region[key] = new
@@ -110,7 +103,7 @@ class TestIndexing:
         with pytest.raises(ValueError, match="closed"):
             region[Closer()]
         with pytest.raises(ValueError, match="closed"):
-            region[Closer() : 10]  # type: ignore[misc]
+            region[Closer() : 10]
 
     def test_step_of_zero_is_refused(self, region: Region) -> None:
         with pytest.raises(ValueError, match="zero"):
@@ -156,9 +149,7 @@ class TestText:
             region.write_text("a\0b")
         assert region[:] == bytes(64)
 
-    @pytest.mark.parametrize(
-        ("offset", "size"), [(65, None), (0, 65), (60, 5), (1 << 63, None), (0, 1 << 63)]
-    )
+    @pytest.mark.parametrize(("offset", "size"), [(65, None), (0, 65), (60, 5), (1 << 63, None), (0, 1 << 63)])
     def test_range_outside_the_region_is_refused(self, region: Region, offset: int, size: int | None) -> None:
         with pytest.raises((IndexError, OverflowError)):
             region.read_text(offset, size)

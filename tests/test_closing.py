@@ -64,9 +64,7 @@ class TestClosing:
         "slice assignment": lambda r: r.__setitem__(slice(0, 1), b"x"),
     }
     # They make a region, say what it was, or may be called twice.
-    NO_USE = frozenset(
-        {"create", "open", "from_fd", "recv_handle", "close", "closed", "name", "path", "mode"}
-    )
+    NO_USE = frozenset({"create", "open", "from_fd", "recv_handle", "close", "closed", "name", "path", "mode"})
     NEED_MORE = frozenset({"send_handle"})
 
     def test_no_method_is_forgotten(self) -> None:
@@ -130,9 +128,7 @@ class TestClosing:
             ends: list[object] = []
             entered = threading.Event()
 
-            def wait(
-                region: Region = region, ends: list[object] = ends, entered: threading.Event = entered
-            ) -> None:
+            def wait(region: Region = region, ends: list[object] = ends, entered: threading.Event = entered) -> None:
                 entered.set()
                 try:
                     ends.append(region.wait(0, 0))

@@ -14,9 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCUMENTS = [
-    path
-    for path in sorted(ROOT.rglob("*.md"))
-    if not path.relative_to(ROOT).parts[0].startswith((".", "target"))
+    path for path in sorted(ROOT.rglob("*.md")) if not path.relative_to(ROOT).parts[0].startswith((".", "target"))
 ]
 LONGEST_EXAMPLE = 40
 

@@ -17,8 +17,7 @@ Start = Callable[..., subprocess.Popen[str]]
 ALONE = {
     "parent_child": "child reads: Hello, child\nparent reads: Hello, parent\n",
     "anonymous": "child reads: 42\nparent reads: 43 -1\n",
-    "growing": "the child read 1000 lines and sees 32768 bytes\n"
-    "the parent wrote 1000 lines and has 32768 bytes\n",
+    "growing": "the child read 1000 lines and sees 32768 bytes\nthe parent wrote 1000 lines and has 32768 bytes\n",
     "frames": "looked at 100 frames of 921600 bytes, none copied\n",
 }
 TOGETHER = {"writer", "reader", "handle_over_socket", "bell"}

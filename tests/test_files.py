@@ -70,9 +70,7 @@ class TestSymbolicLinks:
         assert link.read_bytes()[:5] == b"Hello"
 
     @pytest.mark.parametrize("how", [lambda p: Region.create(p, 64), lambda p: Region(p, 64)])
-    def test_that_dangles_makes_nothing_at_its_other_end(
-        self, tmp_path: Path, how: Callable[[Path], Region]
-    ) -> None:
+    def test_that_dangles_makes_nothing_at_its_other_end(self, tmp_path: Path, how: Callable[[Path], Region]) -> None:
         link = tmp_path / "link"
         link.symlink_to(tmp_path / "nothing")
         with pytest.raises(OSError, match=r".") as caught:

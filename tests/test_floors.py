@@ -10,18 +10,17 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
 from isolated import succeed
 
+from samemap import _core
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "samemap"
 PYTHON_FILES = sorted(
-    path
-    for folder in ("src", "tests", "demo", "examples", "benchmarks")
-    for path in (ROOT / folder).rglob("*.py")
+    path for folder in ("src", "tests", "demo", "examples", "benchmarks") for path in (ROOT / folder).rglob("*.py")
 )
 TELLS_NOTHING = {
     "base",
@@ -44,9 +43,7 @@ def check_contracts(source: Path) -> subprocess.CompletedProcess[str]:
     line = [str(program), "--no-cache", "--no-logo", "--config", str(ROOT / "pyproject.toml")]
     # The installed package is another folder's: the one to check must come first.
     environment = {**os.environ, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(
-        line, cwd=source, env=environment, capture_output=True, text=True, timeout=100, check=False
-    )
+    return subprocess.run(line, cwd=source, env=environment, capture_output=True, text=True, timeout=100, check=False)
 
 
 def test_imports_run_downwards_only() -> None:
@@ -104,7 +101,6 @@ def test_importing_samemap_loads_nothing_heavy() -> None:
 
 
 def test_the_compiled_half_stands_alone() -> None:
-    compiled = PACKAGE / f"_core{EXTENSION_SUFFIXES[0]}"
     loaded = succeed(
         """
         import sys
@@ -117,7 +113,7 @@ def test_the_compiled_half_stands_alone() -> None:
         region = module.Region
         print(*(name for name in sys.modules if name.partition(".")[0] == "samemap"))
         """,
-        compiled,
+        _core.__file__,
     ).split()
     assert set(loaded) <= {"samemap._core"}
 

@@ -102,9 +102,7 @@ def test_what_another_user_may_not_see_is_counted(runtime_directory):
                 os.setgid(NOBODY)
                 os.setuid(NOBODY)
                 found = survey([file])
-                os.write(
-                    write, json.dumps([found.unseen, [holder.pid for holder in found.holders[file]]]).encode()
-                )
+                os.write(write, json.dumps([found.unseen, [holder.pid for holder in found.holders[file]]]).encode())
                 status = 0
             finally:
                 os._exit(status)

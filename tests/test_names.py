@@ -26,9 +26,7 @@ def test_plain_name_is_a_file_in_the_runtime_directory(name: str, runtime_direct
     "name", ["", ".", "..", ".hidden", "...", "a\0b", "\0", *CONTROL, "a\nb", "x" * 256, "é" * 128]
 )
 @pytest.mark.parametrize("how", [lambda n: Region.create(n, 8), lambda n: Region(n, 8), Region.open])
-def test_what_is_no_name_is_refused_and_makes_nothing(
-    name: str, how: object, runtime_directory: Path
-) -> None:
+def test_what_is_no_name_is_refused_and_makes_nothing(name: str, how: object, runtime_directory: Path) -> None:
     with pytest.raises(ValueError, match="is no name"):
         how(name)  # type: ignore[operator]
     assert list(runtime_directory.iterdir()) == []
@@ -146,9 +144,7 @@ class TestRuntimeDirectory:
 
     @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o720, 0o702, 0o770])
     @pytest.mark.parametrize("how", [lambda: Region.create("camera", 8), lambda: Region.open("camera")])
-    def test_directory_that_others_may_write_to_is_refused(
-        self, directory: Path, mode: int, how: object
-    ) -> None:
+    def test_directory_that_others_may_write_to_is_refused(self, directory: Path, mode: int, how: object) -> None:
         directory.mkdir()
         directory.chmod(mode)
         with pytest.raises(PermissionError, match=f"mode {mode:04o}.*chmod 700"):

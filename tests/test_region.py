@@ -63,9 +63,7 @@ class TestSizes:
         assert list(runtime_directory.iterdir()) == []
 
     @pytest.mark.parametrize("name", [None, "sized"])
-    def test_size_above_max_size_is_refused_and_both_are_named(
-        self, name: str | None, runtime_directory: Path
-    ) -> None:
+    def test_size_above_max_size_is_refused_and_both_are_named(self, name: str | None, runtime_directory: Path) -> None:
         with pytest.raises(ValueError, match=rf"{5 * PAGE_SIZE}.*{PAGE_SIZE}|{PAGE_SIZE}.*{5 * PAGE_SIZE}"):
             Region.create(name, 5 * PAGE_SIZE, max_size=PAGE_SIZE) if name else Region(
                 None, 5 * PAGE_SIZE, max_size=PAGE_SIZE

@@ -243,9 +243,7 @@ class AnonymousModel(RegionModel):
 
 
 # The same sequences on every run: what a new one finds belongs into a test of its own.
-DETERMINISTIC = settings(
-    deadline=None, derandomize=True, max_examples=150, stateful_step_count=30, database=None
-)
+DETERMINISTIC = settings(deadline=None, derandomize=True, max_examples=150, stateful_step_count=30, database=None)
 
 TestRegion = RegionModel.TestCase
 TestTwoHandles = TwoHandlesModel.TestCase

@@ -78,9 +78,7 @@ class TestGrowing:
         region.resize(ROOM + 1)
         assert len(region) == ROOM + 1
 
-    def test_beyond_max_size_leaves_memory_in_place_that_only_the_region_vouches_for(
-        self, region: Region
-    ) -> None:
+    def test_beyond_max_size_leaves_memory_in_place_that_only_the_region_vouches_for(self, region: Region) -> None:
         # np.ndarray(buffer=region) holds no view, just the region and an address.
         array = np.ndarray(5, "u1", buffer=region)  # type: ignore[arg-type]
         for factor in (1, 2, 3):
@@ -223,9 +221,7 @@ class TestOtherProcesses:
 
         return begin
 
-    def test_see_growth_without_doing_anything(
-        self, region: Region, reader: Callable[[str, int], Reader]
-    ) -> None:
+    def test_see_growth_without_doing_anything(self, region: Region, reader: Callable[[str, int], Reader]) -> None:
         other = reader(
             """
             step(len(region))
@@ -320,9 +316,7 @@ class TestOtherProcesses:
             """
         )
 
-    def test_two_that_grow_at_once_never_shorten_it(
-        self, region: Region, reader: Callable[[str, int], Reader]
-    ) -> None:
+    def test_two_that_grow_at_once_never_shorten_it(self, region: Region, reader: Callable[[str, int], Reader]) -> None:
         source = """
         print("ready", flush=True)
         region.wait(0, int.from_bytes(b"xxxx", sys.byteorder))

@@ -39,15 +39,15 @@ def public_objects() -> Iterator[tuple[str, object]]:
 
 
 def is_record(thing: type) -> bool:
-    """Tell whether its members are fields that the class itself describes, or Python's own."""
-    return issubclass(thing, tuple | BaseException)
-
-
-PUBLIC = dict(public_objects())
+    """Tell whether the class describes its members itself, or Python does."""
+    return "\nAttributes:\n" in documentation(thing) or issubclass(thing, BaseException)
 
 
 def documentation(thing: object) -> str:
     return inspect.cleandoc(getattr(thing, "__doc__", None) or "")
+
+
+PUBLIC = dict(public_objects())
 
 
 def parameters(thing: object) -> list[str]:
@@ -56,6 +56,12 @@ def parameters(thing: object) -> list[str]:
     if not callable(thing) or (isinstance(thing, type) and is_record(thing)):
         return []
     return [name for name in inspect.signature(thing).parameters if name not in ("self", "cls", "slf")]
+
+
+def described(thing: object, section: str) -> list[str]:
+    """Return the names in a section of the docstring; none when there is no such section."""
+    found = re.search(rf"^{section}:\n((?:[ ]{{4}}.*\n|\n)+)", documentation(thing) + "\n", re.MULTILINE)
+    return re.findall(r"^    (\w+): ", found[1], re.MULTILINE) if found else []
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -67,9 +73,12 @@ def test_the_first_line_says_what_it_does(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, thing in PUBLIC.items() if parameters(thing)])
 def test_every_parameter_is_explained(name: str) -> None:
-    explained = re.search(r"^Args:\n((?:[ ]{4}.*\n|\n)+)", documentation(PUBLIC[name]) + "\n", re.MULTILINE)
-    assert explained, f"{name} takes parameters, and its docstring has no Args section"
-    assert re.findall(r"^    (\w+): ", explained[1], re.MULTILINE) == parameters(PUBLIC[name])
+    assert described(PUBLIC[name], "Args") == parameters(PUBLIC[name])
+
+
+def test_every_field_is_described() -> None:
+    fields = [name for name in dir(samemap.RegionStats) if not name.startswith("_")]
+    assert sorted(described(samemap.RegionStats, "Attributes")) == fields
 
 
 def test_public_objects_were_found() -> None:
@@ -83,9 +92,7 @@ def examples(module: str) -> list[doctest.DocTest]:
     # doctest's own finder looks only into classes and functions that were written in Python.
     parser = doctest.DocTestParser()
     tests = (
-        parser.get_doctest(
-            documentation(member), {"Region": samemap.Region}, f"{module}.Region.{name}", None, 0
-        )
+        parser.get_doctest(documentation(member), {"Region": samemap.Region}, f"{module}.Region.{name}", None, 0)
         for name, member in vars(_core.Region).items()
     )
     return [test for test in tests if test.examples]

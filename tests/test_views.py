@@ -32,9 +32,7 @@ ROUTES = {
     "region.array of a wider type": "region.array('<u4').view('u1')",
     "region.array sliced": "region.array()[:][...]",
     "np.from_dlpack(region.array)": "np.from_dlpack(region.array())",
-    "np.from_dlpack(np.ndarray(buffer=region))": (
-        "np.from_dlpack(np.ndarray(len(region), 'u1', buffer=region))"
-    ),
+    "np.from_dlpack(np.ndarray(buffer=region))": ("np.from_dlpack(np.ndarray(len(region), 'u1', buffer=region))"),
     "memoryview": "memoryview(region)",
     "memoryview slice": "memoryview(region)[:]",
     "memoryview of a released memoryview": "memoryview_of_a_released_one(region)",
@@ -118,9 +116,7 @@ assert mapped(inode) == 0, "the mapping outlived its last view"
         )
 
     @pytest.mark.parametrize("route", [r for r in ROUTES.values() if "np.ndarray(len" not in r])
-    def test_last_view_takes_the_mapping_along_though_the_closed_region_stays(
-        self, route: str, tmp_path: Path
-    ) -> None:
+    def test_last_view_takes_the_mapping_along_though_the_closed_region_stays(self, route: str, tmp_path: Path) -> None:
         succeed(
             PRELUDE
             + f"""

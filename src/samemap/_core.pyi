@@ -9,6 +9,7 @@ __all__ = [
     "MIN_RESERVATION",
     "PAGE_SIZE",
     "Region",
+    "RegionStats",
     "SegmentTruncated",
     "View",
     "__version__",
@@ -19,7 +20,7 @@ __version__: Final[str]
 PAGE_SIZE: Final[int]
 MIN_RESERVATION: Final[int]
 
-class SegmentTruncated(OSError): ...  # noqa: N818 - the public name, fixed by the design
+class SegmentTruncated(OSError): ...
 
 @final
 @final

@@ -27,7 +27,7 @@ __all__ = ["Region", "RegionStats"]
 
 # What `send_handle` says beside the descriptor, the same on every machine of one byte order:
 # magic, 1 when the receiver may write, padding, max_size.
-_HANDLE = struct.Struct("=8sB7xQ")
+_HANDLE = struct.Struct("=8sB7xq")
 _HANDLE_MAGIC = b"samemap\x01"
 
 
@@ -94,9 +94,7 @@ class Region(_core.Region):
             how = "anonymous"
         else:
             how = "open" if size is None else "open-or-create"
-        return cls._make(
-            name, how, size, mode, max_size, perm, wait, sparse, populate, follow_symlinks, any_owner
-        )
+        return cls._make(name, how, size, mode, max_size, perm, wait, sparse, populate, follow_symlinks, any_owner)
 
     @classmethod
     def create(
@@ -176,9 +174,7 @@ class Region(_core.Region):
         """
         if name is None:
             raise ValueError("anonymous memory has no name to open: hand it over with send_handle, or inherit it")
-        return cls._make(
-            name, "open", None, mode, max_size, 0, wait, False, populate, follow_symlinks, any_owner
-        )
+        return cls._make(name, "open", None, mode, max_size, 0, wait, False, populate, follow_symlinks, any_owner)
 
     @classmethod
     def from_fd(cls, fd: int, *, mode: Mode = "rw", max_size: int | None = None) -> Self:
@@ -413,6 +409,11 @@ class Region(_core.Region):
         import socket
 
         fd = self.fileno()
+        if sock.family != socket.AF_UNIX:
+            # The kernel would drop the descriptor without a word.
+            raise OSError(
+                errno.EOPNOTSUPP, f"only AF_UNIX sockets carry descriptors, and this one is {sock.family.name}"
+            )
         message = _HANDLE.pack(_HANDLE_MAGIC, self.mode == "rw", self.max_size)
         # One call: a descriptor travels with the first byte, and 24 bytes fit any socket's buffer.
         sent = socket.send_fds(sock, [message], [fd])
@@ -447,9 +448,16 @@ class Region(_core.Region):
         try:
             if not message:
                 raise EOFError("the other side closed the socket before it sent a region")
-            while len(message) < _HANDLE.size and (more := sock.recv(_HANDLE.size - len(message))):
+            # Only a stream delivers in pieces; elsewhere, and after what is no handle, more may never come.
+            while (
+                sock.type == socket.SOCK_STREAM
+                and len(message) < _HANDLE.size
+                and _HANDLE_MAGIC.startswith(message[: len(_HANDLE_MAGIC)])
+                and (more := sock.recv(_HANDLE.size - len(message)))
+            ):
                 message += more
-            if len(message) < _HANDLE.size or not message.startswith(_HANDLE_MAGIC):
+            whole = len(message) == _HANDLE.size and not flags & socket.MSG_TRUNC
+            if not whole or not message.startswith(_HANDLE_MAGIC):
                 raise ValueError(f"what came is not a region's handle: {message!r}")
             if not fds:
                 hint = " (the limit on open files?)" if flags & socket.MSG_CTRUNC else ""
@@ -527,7 +535,8 @@ def _from_path(
         region.close()
         raise FileNotFoundError(
             errno.ENOENT,
-            f"the region was replaced on its way here: inode {inode} was sent, and inode {found.st_ino} has the name now",
+            f"the region was replaced on its way here: inode {inode} was sent, "
+            f"and inode {found.st_ino} has the name now",
             path,
         )
     region._name = name

@@ -32,8 +32,10 @@ def run() -> Run:
 
 
 @pytest.fixture
-def samemap(start: Callable[..., subprocess.Popen[str]]) -> Program:
+def samemap(start: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch) -> Program:
     """Start a command as a program of its own."""
+    # Where it is set, nothing is ever left to flush, and a command that forgets to would pass.
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
 
     def program(*arguments: str, **more: object) -> subprocess.Popen[str]:
         return start(

@@ -99,8 +99,7 @@ def test_a_name_that_is_none_is_an_error_of_one_line(run, name):
     result = run(name, "..", *more)
     assert result.exit_code == 1
     assert result.stderr == (
-        f"samemap {name}: '..' is no name: names do not start with a dot; "
-        "write './..' for the file of that name here\n"
+        f"samemap {name}: '..' is no name: names do not start with a dot; write './..' for the file of that name here\n"
     )
 
 

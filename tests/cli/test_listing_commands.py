@@ -174,7 +174,4 @@ def test_stat_of_nothing_says_where_to_look(run, runtime_directory):
     result = run("stat", "none")
     assert result.exit_code == 1
     path = runtime_directory / "none"
-    assert (
-        result.stderr
-        == f"samemap stat: {path}: No such file or directory; 'samemap ls' shows what there is\n"
-    )
+    assert result.stderr == f"samemap stat: {path}: No such file or directory; 'samemap ls' shows what there is\n"

@@ -125,9 +125,7 @@ def test_the_ring_of_the_writer_wakes_the_reader_for_each_change(samemap):
 
 
 def test_the_cycling_writer_and_two_readers(samemap):
-    readers = [
-        samemap("read", "last", "-f", "--poll", NEVER, "--wait", "1m", "--count", "4") for _ in range(2)
-    ]
+    readers = [samemap("read", "last", "-f", "--poll", NEVER, "--wait", "1m", "--count", "4") for _ in range(2)]
     samemap("write", "last", "--every", "200ms", "Hello", "World")
     for reader in readers:
         lines = reader.stdout.read().split("\n")[:-1]

@@ -98,9 +98,7 @@ def test_empty_file_that_is_replaced(waiter: Callable[..., subprocess.Popen[str]
     assert answer(process) == "6 Hello"
 
 
-def test_file_that_comes_goes_and_comes_again(
-    waiter: Callable[..., subprocess.Popen[str]], tmp_path: Path
-) -> None:
+def test_file_that_comes_goes_and_comes_again(waiter: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
     process = waiter(tmp_path / "file")
     for _ in range(100):
         (tmp_path / "file").touch()

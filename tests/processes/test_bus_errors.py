@@ -15,7 +15,7 @@ import samemap
 from samemap import PAGE_SIZE, Region, SegmentTruncated
 
 def truncated_region():
-    file = tempfile.NamedTemporaryFile(dir="/dev/shm")
+    file = tempfile.NamedTemporaryFile(dir=os.environ["SAMEMAP_DIR"])
     file.truncate(2 * PAGE_SIZE)
     region = Region.open(file.name)
     region[:]
@@ -34,7 +34,7 @@ def guard_works():
         raise AssertionError("no SegmentTruncated")
 
 def fault():
-    with tempfile.TemporaryFile(dir="/dev/shm") as file:
+    with tempfile.TemporaryFile(dir=os.environ["SAMEMAP_DIR"]) as file:
         file.truncate(PAGE_SIZE)
         memory = mmap.mmap(file.fileno(), PAGE_SIZE)
         file.truncate(0)
@@ -152,9 +152,7 @@ def test_handler_of_python_gets_the_signal(before: str, after: str) -> None:
     assert out == "handled\nalive\n"
 
 
-@pytest.mark.parametrize(
-    "send", ["os.kill(os.getpid(), signal.SIGBUS)", "signal.raise_signal(signal.SIGBUS)"]
-)
+@pytest.mark.parametrize("send", ["os.kill(os.getpid(), signal.SIGBUS)", "signal.raise_signal(signal.SIGBUS)"])
 def test_signal_that_is_sent_still_kills(send: str) -> None:
     # Once or twice: the guard may take the first one of a thread's own for faulthandler's echo of a fault.
     done = run(source(after=f"{send}\n{send}\nprint('alive')"))

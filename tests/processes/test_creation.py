@@ -110,9 +110,7 @@ def race(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., list[tupl
         watch: str = "must see",
     ) -> list[tuple[object, object]]:
         with Region.create("bell", 64):
-            processes = [
-                start(str(me), str(rounds), str(sizes[me]), watch, source=racer(act)) for me in range(2)
-            ]
+            processes = [start(str(me), str(rounds), str(sizes[me]), watch, source=racer(act)) for me in range(2)]
             if watch != "do not look":
                 found = ",".join(map(str, sizes))
                 processes.append(start("2", str(rounds), "0", watch, found, source=START + OBSERVE))
@@ -179,9 +177,7 @@ def test_two_that_want_different_sizes_get_the_larger_one(
     race: Callable[..., list[tuple[list[int], list[int]]]], runtime_directory: Path
 ) -> None:
     sizes = (100, 3 * PAGE_SIZE + 5)
-    for n, (small, large) in enumerate(
-        race(OPEN_OR_CREATE.replace("fetch_add_u32(0, 1)", "size"), sizes, rounds=300)
-    ):
+    for n, (small, large) in enumerate(race(OPEN_OR_CREATE.replace("fetch_add_u32(0, 1)", "size"), sizes, rounds=300)):
         found = (runtime_directory / f"round-{n}").stat()
         assert small[:2] == large[:2] == [found.st_dev, found.st_ino], f"round {n}"
         assert large[2] == found.st_size == sizes[1], f"round {n}"

@@ -76,6 +76,10 @@ pub(crate) fn sleep(word: &AtomicU32, expected: u32, deadline: Option<Deadline>)
 ///
 /// `EFAULT`: the page of the word is gone.
 pub(crate) fn wake(word: &AtomicU32, count: u32) -> Result<usize, Errno> {
+    // Asked for none, the kernel wakes one all the same.
+    if count == 0 {
+        return Ok(0);
+    }
     // The kernel takes a signed count.
     futex::wake(word, futex::Flags::empty(), count.min(i32::MAX as u32))
 }

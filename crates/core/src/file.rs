@@ -9,6 +9,7 @@ use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, MemfdFlags, Mode,
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::room;
 
 /// How a file is made.
 #[derive(Debug, Clone, Copy)]
@@ -239,6 +240,7 @@ pub fn grow(file: BorrowedFd<'_>, old: usize, new: usize, sparse: bool) -> Resul
         return extend_sparse(file, new);
     }
     let explain = |errno: Errno| no_room(file, errno, old, new);
+    check_memory(file, old, new)?;
     // First the space, then the size: nobody ever sees bytes without space behind them.
     match fallocate(file, FallocateFlags::KEEP_SIZE, old, new) {
         Ok(()) => fallocate(file, FallocateFlags::empty(), old, new).map_err(explain),
@@ -247,19 +249,61 @@ pub fn grow(file: BorrowedFd<'_>, old: usize, new: usize, sparse: bool) -> Resul
     }
 }
 
-fn fallocate(file: BorrowedFd<'_>, flags: FallocateFlags, old: usize, new: usize) -> Result<(), Errno> {
-    // In steps, so that signals, which end a step, cannot keep a large allocation from ever being done.
-    const STEP: usize = 256 << 20;
-    let mut at = old;
-    while at < new {
-        let length = STEP.min(new - at);
-        match fs::fallocate(file, flags, at as u64, length as u64) {
-            Ok(()) => at += length,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
+/// Refuses, before the kernel kills somebody for it, what a file system in memory plainly cannot hold.
+fn check_memory(file: BorrowedFd<'_>, old: usize, new: usize) -> Result<(), Error> {
+    /// What is smaller is not worth asking for: it takes longer to read the answers than to reserve it.
+    const ASK_FROM: u64 = 1 << 20;
+    /// What fstatfs(2) gives for tmpfs, and for memfds.
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+
+    let wanted = new.saturating_sub(old) as u64;
+    if wanted < ASK_FROM || !fs::fstatfs(file).is_ok_and(|found| found.f_type == TMPFS_MAGIC) {
+        return Ok(());
     }
-    Ok(())
+    if free_space(file).is_some_and(|free| free < wanted) {
+        return Err(no_room(file, Errno::NOSPC, old, new));
+    }
+    match room::memory_left() {
+        Some(left) if left < wanted => Err(Error::os(
+            Errno::NOMEM,
+            format!(
+                "cannot reserve {wanted} bytes (from {old} to {new}): the machine, or the container, has {left} bytes of \
+                 memory left, and the kernel would kill for more; give it more, or sparse=True takes pages as they are written"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes free on the file system, where it has a limit.
+fn free_space(file: BorrowedFd<'_>) -> Option<u64> {
+    let found = fs::fstatvfs(file).ok().filter(|found| found.f_blocks > 0)?;
+    Some(found.f_bavail * found.f_frsize)
+}
+
+fn fallocate(file: BorrowedFd<'_>, flags: FallocateFlags, old: usize, new: usize) -> Result<(), Errno> {
+    if new <= old {
+        return Ok(());
+    }
+    // A signal makes tmpfs undo all of it, so that a timer that ticks faster than the space can be had would make it
+    // begin anew for ever; and in steps, a step that fails would leave those before it.
+    without_signals(|| fs::fallocate(file, flags, old as u64, (new - old) as u64))
+}
+
+/// Runs a system call during which this thread takes no signals; they are delivered after it.
+fn without_signals<T>(call: impl FnOnce() -> T) -> T {
+    // SAFETY: all zeros is a valid signal set, to be filled in by the next call.
+    let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: as above, for the set that was before.
+    let mut before: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: a place to fill in.
+    unsafe { libc::sigfillset(&mut all) };
+    // SAFETY: two valid sets; it changes this thread's mask only. It fails only for an unknown `how`.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &all, &mut before) };
+    let done = call();
+    // SAFETY: the set that was before.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
+    done
 }
 
 /// Takes space by writing zeros past the end, where the file system cannot reserve any.
@@ -317,12 +361,11 @@ pub fn punch(file: BorrowedFd<'_>, offset: usize, length: usize) -> Result<(), E
 /// Whether the file system has no space left.
 #[must_use]
 pub fn is_full(file: BorrowedFd<'_>) -> bool {
-    fs::fstatvfs(file).is_ok_and(|found| found.f_blocks > 0 && found.f_bavail == 0)
+    free_space(file) == Some(0)
 }
 
 fn no_room(file: BorrowedFd<'_>, errno: Errno, old: usize, new: usize) -> Error {
-    let free = fs::fstatvfs(file).ok().filter(|found| found.f_blocks > 0);
-    let free = free.map(|found| format!(", {} bytes are free there", found.f_bavail * found.f_frsize));
+    let free = free_space(file).map(|free| format!(", {free} bytes are free there"));
     let cure = match errno {
         Errno::NOSPC => {
             "; free some, mount it larger (docker run --shm-size=1g), use SAMEMAP_DIR elsewhere, or sparse=True"

@@ -11,6 +11,7 @@
 //! | 1 | [`bell`] | sleeping on a futex word, and waking |
 //! | 1 | `spin` | how long to look before sleeping |
 //! | 1 | `text` | NUL-ended text in memory that others write |
+//! | 0 | `room` | how much memory can still be had |
 //! | 1 | [`file`](mod@file) | files and memfds: made whole, opened with distrust, grown without surprises |
 //! | 2 | [`arrival`] | sleeping until a file is there |
 //! | 2 | `mapping` | the only `mmap`, `mremap`, `munmap` |
@@ -34,6 +35,7 @@ atomic::needs_kernel! {
     mod mapping;
     mod process;
     pub mod region;
+    mod room;
     mod spin;
     mod text;
 }

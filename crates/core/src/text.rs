@@ -14,11 +14,19 @@ const LOOKS: usize = 1_000;
 #[derive(Clone, Copy)]
 pub(crate) struct SharedText<'a> {
     bytes: &'a [AtomicU8],
+    limit: usize,
 }
 
 impl<'a> SharedText<'a> {
-    pub(crate) fn new(bytes: &'a [AtomicU8]) -> Self {
-        Self { bytes }
+    /// Text of at most `limit` bytes, at the start of `bytes`, which should end where a word does: what is beyond the
+    /// limit keeps its value, but lets the last of the text be moved as a whole word.
+    pub(crate) fn new(bytes: &'a [AtomicU8], limit: usize) -> Self {
+        Self { bytes, limit }
+    }
+
+    /// The end of the word in which `end` lies.
+    pub(crate) fn end_of_word(end: usize) -> usize {
+        end.next_multiple_of(WORD)
     }
 
     /// The bytes before the first NUL, or all, as seen twice in a row.
@@ -38,6 +46,7 @@ impl<'a> SharedText<'a> {
         let (head, words, tail) = self.split();
         let mut text = Vec::new();
         let _ = take_bytes(head, &mut text) && take_words(words, &mut text) && take_bytes(tail, &mut text);
+        text.truncate(self.limit);
         text
     }
 
@@ -115,6 +124,23 @@ mod tests {
         bytes.iter().map(|byte| byte.load(Ordering::Relaxed)).collect()
     }
 
+    #[test]
+    fn a_text_that_fits_into_a_word_is_never_torn() {
+        let words: Vec<AtomicU64> = (0..4).map(|_| AtomicU64::new(0)).collect();
+        // SAFETY: a vector of words is bytes too, accessed atomically in either size; it outlives the slice.
+        let bytes: &[AtomicU8] = unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), 32) };
+        let text = SharedText::new(&bytes[8..16], 6);
+        text.write(b"Hello");
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| (0..200_000).for_each(|n| text.write([b"Hello", b"World"][n % 2])));
+            while !writer.is_finished() {
+                // One look, not the two that agree.
+                let seen = text.look();
+                assert!(seen == b"Hello" || seen == b"World", "{seen:?}");
+            }
+        });
+    }
+
     proptest! {
         #[test]
         fn writes_what_it_should_and_nothing_else(
@@ -125,20 +151,24 @@ mod tests {
             let at = before.len();
             let memory = [before, vec![b'x'; text.len()], after].concat();
             let shared = shared(&memory);
-            SharedText::new(&shared[at..]).write(&text);
+            SharedText::new(&shared[at..], shared.len() - at).write(&text);
             let mut expected = memory;
             expected[at..at + text.len()].copy_from_slice(&text);
             expected[at + text.len()] = 0;
             prop_assert_eq!(plain(&shared), expected);
-            prop_assert_eq!(SharedText::new(&shared[at..]).read(), text);
+            prop_assert_eq!(SharedText::new(&shared[at..], shared.len() - at).read(), text);
         }
 
         #[test]
-        fn reads_to_the_first_nul_or_the_end(memory in proptest::collection::vec(0_u8..4, 0..80), at in 0_usize..80) {
+        fn reads_to_the_first_nul_or_the_limit(
+            memory in proptest::collection::vec(0_u8..4, 0..80),
+            at in 0_usize..80,
+            limit in 0_usize..80,
+        ) {
             let shared = shared(&memory);
             let at = at.min(memory.len());
-            let expected: Vec<u8> = memory[at..].iter().copied().take_while(|byte| *byte != 0).collect();
-            prop_assert_eq!(SharedText::new(&shared[at..]).read(), expected);
+            let expected: Vec<u8> = memory[at..].iter().copied().take(limit).take_while(|byte| *byte != 0).collect();
+            prop_assert_eq!(SharedText::new(&shared[at..], limit).read(), expected);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pyo3::exceptions::{PyIndexError, PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use samemap_core::bell::Deadline;
+use samemap_core::region::Advice;
 
 /// An offset in bytes.
 #[derive(Clone, Copy)]
@@ -89,6 +90,26 @@ fn too_wide(given: &Bound<'_, PyAny>, bits: u32) -> PyErr {
             bits - 1
         )),
     }
+}
+
+/// What madvise(2) calls it, in lower case.
+pub(crate) fn advice(name: &str) -> Option<Advice> {
+    Some(match name {
+        "normal" => Advice::Normal,
+        "random" => Advice::Random,
+        "sequential" => Advice::Sequential,
+        "willneed" => Advice::WillNeed,
+        "dontneed" => Advice::LinuxDontNeed,
+        "hugepage" => Advice::LinuxHugepage,
+        "nohugepage" => Advice::LinuxNoHugepage,
+        "cold" => Advice::LinuxCold,
+        "pageout" => Advice::LinuxPageOut,
+        "dontfork" => Advice::LinuxDontFork,
+        "dofork" => Advice::LinuxDoFork,
+        "dontdump" => Advice::LinuxDontDump,
+        "dodump" => Advice::LinuxDoDump,
+        _ => return None,
+    })
 }
 
 /// How long to wait.

@@ -5,7 +5,9 @@ use pyo3::prelude::*;
 
 mod arguments;
 mod errors;
+mod index;
 mod region;
+mod stats;
 mod view;
 mod wait;
 
@@ -17,7 +19,9 @@ mod _core {
     #[pymodule_export]
     use super::errors::SegmentTruncated;
     #[pymodule_export]
-    use super::region::{Region, RegionStats};
+    use super::region::Region;
+    #[pymodule_export]
+    use super::stats::RegionStats;
     #[pymodule_export]
     use super::view::View;
     #[pymodule_export]

@@ -4,189 +4,31 @@ use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 
-use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PySlice};
+use pyo3::types::PyBytes;
 use samemap_core::file::Trust;
-use samemap_core::region::{self, Advice, Error, Options};
+use samemap_core::region::{self, Error, Options};
 
-use crate::arguments::{Length, Offset, Timeout, Word32, Word64};
+use crate::arguments::{self, Length, Offset, Timeout, Word32, Word64};
 use crate::errors;
-use crate::view::{self, Borrowed, View};
+use crate::stats::RegionStats;
+use crate::view::{self, Borrowed};
 use crate::wait;
-
-/// What a `Region` knows of itself, at one moment.
-///
-/// Attributes:
-///     size: Length of the file or memory, in bytes.
-///     max_size: Bytes of address space reserved: how far it may grow while views live.
-///     resident: Bytes of it that are in memory now, in whole pages (``mincore(2)``).
-///     allocated: Bytes that the file system holds for it (fewer than ``size`` where it is sparse).
-///     views: Live buffer exports of this object in this process.
-///     truncated: Whether this process has touched pages that somebody truncated away, and nothing has mended it.
-#[pyclass(frozen, eq, module = "samemap")]
-#[derive(PartialEq)]
-pub(crate) struct RegionStats {
-    stats: region::Stats,
-}
-
-#[pymethods]
-impl RegionStats {
-    #[getter]
-    fn size(&self) -> usize {
-        self.stats.size
-    }
-
-    #[getter]
-    fn max_size(&self) -> usize {
-        self.stats.max_size
-    }
-
-    #[getter]
-    fn resident(&self) -> usize {
-        self.stats.resident
-    }
-
-    #[getter]
-    fn allocated(&self) -> usize {
-        self.stats.allocated
-    }
-
-    #[getter]
-    fn views(&self) -> usize {
-        self.stats.views
-    }
-
-    #[getter]
-    fn truncated(&self) -> bool {
-        self.stats.truncated
-    }
-
-    fn __repr__(&self) -> String {
-        let region::Stats { size, max_size, resident, allocated, views, truncated } = self.stats;
-        let truncated = if truncated { "True" } else { "False" };
-        format!(
-            "RegionStats(size={size}, max_size={max_size}, resident={resident}, allocated={allocated}, \
-             views={views}, truncated={truncated})"
-        )
-    }
-}
 
 /// Raw shared bytes; `samemap.Region` adds names, numpy and pickling.
 #[pyclass(subclass, frozen, module = "samemap._core")]
 pub(crate) struct Region {
-    region: region::Region,
+    pub(crate) region: region::Region,
     path: Option<PathBuf>,
 }
 
 impl Region {
     #[cold]
-    fn raise(&self, error: Error) -> PyErr {
+    pub(crate) fn raise(&self, error: Error) -> PyErr {
         errors::raise(&error, self.path.as_deref())
     }
-
-    /// The index that Python means by `key`, which may count from the end.
-    #[inline]
-    fn index(&self, key: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let index: isize = key.extract().map_err(|error| wrong_key(key, error))?;
-        match usize::try_from(index) {
-            Ok(index) => Ok(index),
-            Err(_) => self.index_from_end(index),
-        }
-    }
-
-    #[cold]
-    fn index_from_end(&self, index: isize) -> PyResult<usize> {
-        let size = self.region.extent().map_err(|error| self.raise(error))?;
-        size.checked_add_signed(index)
-            .ok_or_else(|| PyIndexError::new_err(format!("byte {index} is outside the region of {size} bytes")))
-    }
-
-    fn get_slice<'py>(&self, slice: &Bound<'py, PySlice>) -> PyResult<Bound<'py, PyBytes>> {
-        let py = slice.py();
-        let steps = Steps::new(slice, self.region.extent().map_err(|error| self.raise(error))?)?;
-        let whole = view::bytes_of(py, &self.region, steps.lowest, steps.span)?.map_err(|error| self.raise(error))?;
-        if steps.step == 1 {
-            return Ok(whole);
-        }
-        let picked: Vec<u8> = steps.offsets().map(|offset| whole.as_bytes()[offset - steps.lowest]).collect();
-        Ok(PyBytes::new(py, &picked))
-    }
-
-    fn set_slice(&self, slice: &Bound<'_, PySlice>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        let steps = Steps::new(slice, self.region.extent().map_err(|error| self.raise(error))?)?;
-        let bytes = Borrowed::new(value)?;
-        if bytes.len() != steps.count {
-            return Err(PyValueError::new_err(format!(
-                "the slice takes {} bytes, and {} are given: a region does not change its length so; resize() does",
-                steps.count,
-                bytes.len()
-            )));
-        }
-        let raise = |error| self.raise(error);
-        if steps.step == 1 {
-            return bytes.write_to(slice.py(), &self.region, steps.lowest).map_err(raise);
-        }
-        steps.offsets().zip(bytes.to_vec()).try_for_each(|(at, byte)| self.region.set(at, byte)).map_err(raise)
-    }
-}
-
-/// The bytes that a slice names.
-struct Steps {
-    start: usize,
-    step: isize,
-    count: usize,
-    lowest: usize,
-    /// From the lowest to the highest, inclusive.
-    span: usize,
-}
-
-impl Steps {
-    fn new(slice: &Bound<'_, PySlice>, size: usize) -> PyResult<Self> {
-        let found = slice.indices(size.cast_signed())?;
-        let count = found.slicelength;
-        // In range: `indices` clips to the size, and an empty slice reads nothing wherever it starts.
-        let start = found.start.max(0).cast_unsigned();
-        let reach = found.step.unsigned_abs() * count.saturating_sub(1);
-        let lowest = if found.step < 0 && count > 0 { start - reach } else { start };
-        let span = if count == 0 { 0 } else { reach + 1 };
-        Ok(Self { start, step: if count <= 1 { 1 } else { found.step }, count, lowest, span })
-    }
-
-    fn offsets(&self) -> impl Iterator<Item = usize> {
-        let (start, step) = (self.start.cast_signed(), self.step);
-        (0..self.count.cast_signed()).map(move |at| (start + at * step).cast_unsigned())
-    }
-}
-
-#[cold]
-fn wrong_key(key: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
-    if error.is_instance_of::<PyTypeError>(key.py()) {
-        let kind = key.get_type();
-        PyTypeError::new_err(format!("a region is indexed by an integer or a slice, not by {kind}"))
-    } else {
-        PyIndexError::new_err(format!("byte {key} is outside any region"))
-    }
-}
-
-fn advice(name: &str) -> Option<Advice> {
-    Some(match name {
-        "normal" => Advice::Normal,
-        "random" => Advice::Random,
-        "sequential" => Advice::Sequential,
-        "willneed" => Advice::WillNeed,
-        "dontneed" => Advice::LinuxDontNeed,
-        "hugepage" => Advice::LinuxHugepage,
-        "nohugepage" => Advice::LinuxNoHugepage,
-        "cold" => Advice::LinuxCold,
-        "pageout" => Advice::LinuxPageOut,
-        "dontfork" => Advice::LinuxDontFork,
-        "dofork" => Advice::LinuxDoFork,
-        "dontdump" => Advice::LinuxDontDump,
-        "dodump" => Advice::LinuxDoDump,
-        _ => return None,
-    })
 }
 
 #[pymethods]
@@ -382,7 +224,7 @@ impl Region {
         let done = if advice == "remove" {
             py.detach(|| self.region.punch(offset.0, length))
         } else {
-            let Some(advice) = self::advice(advice) else {
+            let Some(advice) = arguments::advice(advice) else {
                 return Err(PyValueError::new_err(format!("there is no advice {advice:?}; see help(Region.advise)")));
             };
             py.detach(|| self.region.advise(offset.0, length, advice))
@@ -733,35 +575,21 @@ impl Region {
         self.size()
     }
 
-    fn __getitem__<'py>(&self, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        if let Ok(slice) = key.cast::<PySlice>() {
-            return Ok(self.get_slice(slice)?.into_any());
-        }
-        let byte = self.region.get(self.index(key)?).map_err(|error| self.raise(error))?;
-        Ok(byte.into_pyobject(py)?.into_any())
+    fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.get_item(key)
     }
 
     fn __setitem__(&self, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-        if let Ok(slice) = key.cast::<PySlice>() {
-            return self.set_slice(slice, value);
-        }
-        let index = self.index(key)?;
-        let byte: i64 = value.extract()?;
-        let byte = u8::try_from(byte).map_err(|_| PyValueError::new_err(format!("a byte is 0 to 255, not {byte}")))?;
-        self.region.set(index, byte).map_err(|error| self.raise(error))
+        self.set_item(key, value)
     }
 
-    #[allow(unsafe_code, reason = "PyO3 wants this method unsafe; all it does with the buffer is in view.rs")]
+    fn __delitem__(&self, _key: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(PyTypeError::new_err("bytes of a region cannot be deleted; resize() changes its length"))
+    }
+
     // SAFETY: called by the interpreter only, with a Py_buffer to fill.
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, buffer: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        let region = &slf.get().region;
-        // memoryview, and numpy by way of it, keep the exporting object. Others (np.ndarray(buffer=region)) release the
-        // buffer at once and rely on the region itself to keep the memory.
-        if flags & ffi::PyBUF_FULL_RO != ffi::PyBUF_FULL_RO {
-            region.retain().map_err(|error| slf.get().raise(error))?;
-        }
-        let memory = slf.py().detach(|| region.view()).map_err(|error| slf.get().raise(error))?;
-        let exporter = Bound::new(slf.py(), View::new(memory))?;
+        let exporter = Bound::new(slf.py(), slf.get().exporter(flags)?)?;
         // SAFETY: passed on as it came.
         unsafe { view::export(&exporter, buffer, flags) }
     }

@@ -10,18 +10,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use samemap_core::region;
 
+use crate::region::Region;
+
 /// Memory of a region that stays mapped, and where it is, for as long as this object lives.
 ///
 /// It stands behind every buffer of a `Region`: as ``memoryview.obj``, and as ``ndarray.base`` in the end.
 #[pyclass(frozen, module = "samemap._core")]
 pub(crate) struct View {
     view: region::View,
-}
-
-impl View {
-    pub(crate) fn new(view: region::View) -> Self {
-        Self { view }
-    }
 }
 
 #[pymethods]
@@ -40,6 +36,18 @@ impl View {
     unsafe fn __releasebuffer__(&self, _buffer: *mut ffi::Py_buffer) {
         // Nothing to do: the buffer's reference to this object is what keeps the memory. But a type without this slot
         // would be taken for one whose buffers need no release ("y#"), and be released too early.
+    }
+}
+
+impl Region {
+    /// What stands behind the buffers of the region that are asked for with `flags`.
+    pub(crate) fn exporter(&self, flags: c_int) -> PyResult<View> {
+        // memoryview, and numpy by way of it, keep the exporting object. Others (np.ndarray(buffer=region)) release the
+        // buffer at once and rely on the region itself to keep the memory.
+        if flags & ffi::PyBUF_FULL_RO != ffi::PyBUF_FULL_RO {
+            self.region.retain().map_err(|error| self.raise(error))?;
+        }
+        Ok(View { view: self.region.view().map_err(|error| self.raise(error))? })
     }
 }
 
@@ -77,7 +85,12 @@ impl Borrowed {
         let mut buffer = Box::new(MaybeUninit::<ffi::Py_buffer>::uninit());
         // SAFETY: a valid object and a place for its buffer.
         if unsafe { ffi::PyObject_GetBuffer(owner.as_ptr(), buffer.as_mut_ptr(), ffi::PyBUF_SIMPLE) } != 0 {
-            return Err(PyErr::fetch(owner.py()));
+            let error = PyErr::fetch(owner.py());
+            if !error.is_instance_of::<PyBufferError>(owner.py()) {
+                return Err(error);
+            }
+            // Bytes that are not in one piece, such as every second one of a memoryview: a copy that is.
+            return Self::new(&owner.py().get_type::<PyBytes>().call1((owner,))?);
         }
         // SAFETY: the call has succeeded, and so filled it in.
         Ok(Self { buffer: unsafe { buffer.assume_init() } })

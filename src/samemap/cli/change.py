@@ -34,9 +34,7 @@ Examples:
 
 @click.command("rm", epilog=REMOVE_EXAMPLES)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, type=NAME)
-@click.option(
-    "-f", "--force", is_flag=True, help="Ignore what is missing; remove also what another user owns."
-)
+@click.option("-f", "--force", is_flag=True, help="Ignore what is missing; remove also what another user owns.")
 @click.pass_context
 def remove(ctx: click.Context, names: tuple[str, ...], force: bool) -> None:
     """Remove the regions NAME...
@@ -66,9 +64,7 @@ def _remove(name: str, force: bool) -> None:
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISLNK(status.st_mode):
-            raise OSError(
-                errno.ENODEV, "it is not a regular file, so no region; rm(1) removes other things", name
-            )
+            raise OSError(errno.ENODEV, "it is not a regular file, so no region; rm(1) removes other things", name)
         if status.st_uid != os.geteuid() and not force:
             raise PermissionError(
                 errno.EPERM,
@@ -89,14 +85,10 @@ def _remove(name: str, force: bool) -> None:
 @click.command(epilog=RESIZE_EXAMPLES, context_settings={"ignore_unknown_options": True})
 @click.argument("name", type=NAME)
 @click.argument("size", type=SIZE_CHANGE)
-@click.option(
-    "--sparse", is_flag=True, help="Do not reserve space: pages are taken when they are first written."
-)
+@click.option("--sparse", is_flag=True, help="Do not reserve space: pages are taken when they are first written.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before shrinking what others map.")
 @opening
-def resize(
-    name: str, size: SizeChange, sparse: bool, yes: bool, any_owner: bool, follow_symlinks: bool
-) -> None:
+def resize(name: str, size: SizeChange, sparse: bool, yes: bool, any_owner: bool, follow_symlinks: bool) -> None:
     """Grow or shrink the region NAME.
 
     SIZE is the new size in bytes, or a change: +64K, -4K. Growth is seen by all who map it, without their
@@ -110,8 +102,7 @@ def resize(
     target = size.apply(current)
     if target < 1:
         raise ValueError(
-            f"{path}: {current} bytes cannot become {target}, a region has at least 1; "
-            "'samemap rm' removes it"
+            f"{path}: {current} bytes cannot become {target}, a region has at least 1; 'samemap rm' removes it"
         )
     trust = Trust(any_owner=any_owner, follow_symlinks=follow_symlinks)
     # An empty file is no region yet: it is given its size.

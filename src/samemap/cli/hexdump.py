@@ -29,12 +29,8 @@ CHUNK = 4096 * ROW
 @click.argument("name", type=NAME)
 @click.option("--offset", type=SIZE, default="0", show_default=True, help="First byte to show.")
 @click.option("--length", type=SIZE, help="Bytes to show; to the end by default.")
-@click.option(
-    "-v", "--no-squeezing", "every_row", is_flag=True, help="Show repeated rows, instead of one '*'."
-)
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object: name, size, offset, length, hex."
-)
+@click.option("-v", "--no-squeezing", "every_row", is_flag=True, help="Show repeated rows, instead of one '*'.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: name, size, offset, length, hex.")
 @opening
 def hexdump(
     name: str,

@@ -172,9 +172,7 @@ class _Permission(_IntType):
 class _Name(_StrType):
     name = "name"
 
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         if "/" in incomplete:
             return [CompletionItem(incomplete, type="file")]
         try:

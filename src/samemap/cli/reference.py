@@ -12,8 +12,8 @@ __all__ = ["REGENERATE", "render"]
 
 REGENERATE = "python -m samemap.cli.reference > docs/cli.md"
 
-#: As wide as the lines of click's own help.
-WIDTH = 80
+#: What click takes of a terminal of 80 columns or more.
+WIDTH = 78
 
 INTRODUCTION = f"""\
 # The `samemap` command
@@ -35,7 +35,7 @@ It needs no more than the base install.
 - Sizes are bytes, or have a unit as in `truncate(1)`:
   `64K` and `1MiB` are powers of 1024, `2kB` of 1000, `0x1000` is hexadecimal.
 - Durations are seconds, or have a unit: `500ms`, `1s`, `2m`, `1h`.
-- A file that belongs neither to you nor to root is refused, and so is a symbolic link,
+- A file that belongs neither to you nor to root is not opened, and neither is a symbolic link,
   because whoever controls it can change or truncate it under you;
   `--any-owner` and `--follow-symlinks` accept them.
 

@@ -33,13 +33,9 @@ Examples:
 @click.command(epilog=EXAMPLES)
 @click.argument("name", type=NAME)
 @click.argument("texts", metavar="[TEXT]...", nargs=-1)
-@click.option(
-    "--every", type=DURATION, help="Write one TEXT after the other, this far apart, round and round."
-)
+@click.option("--every", type=DURATION, help="Write one TEXT after the other, this far apart, round and round.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after N writes.")
-@click.option(
-    "--all", "whole", is_flag=True, help="Take standard input as one text, without its last newline."
-)
+@click.option("--all", "whole", is_flag=True, help="Take standard input as one text, without its last newline.")
 @click.option(
     "--size",
     type=Size(minimum=1),
@@ -47,9 +43,7 @@ Examples:
     "By default it is made with 4K, and grows when a text needs more.",
 )
 @click.option("--perm", type=PERMISSION, default="600", show_default=True, help="Permissions of a new file.")
-@click.option(
-    "-v", "--verbose", is_flag=True, help="Tell on standard error what is written, and how many woke."
-)
+@click.option("-v", "--verbose", is_flag=True, help="Tell on standard error what is written, and how many woke.")
 @opening
 def write(
     name: str,
@@ -78,19 +72,13 @@ def write(
     anybody has read it, and a reader may look while you write.
     """
     if whole and (texts or every is not None or count is not None):
-        raise click.UsageError(
-            "--all writes standard input once: it goes with neither TEXT, --every nor --count"
-        )
+        raise click.UsageError("--all writes standard input once: it goes with neither TEXT, --every nor --count")
     if every is not None and not texts:
         raise click.UsageError("--every needs a TEXT to repeat: samemap write NAME --every 1s Hello World")
     if count is not None and texts and every is None:
-        raise click.UsageError(
-            "--count needs --every, or lines on standard input: TEXT alone is written once"
-        )
+        raise click.UsageError("--count needs --every, or lines on standard input: TEXT alone is written once")
     if not texts and sys.stdin.isatty():
-        raise click.UsageError(
-            "nothing to write: give a TEXT, or pipe one in (echo Hello | samemap write NAME)"
-        )
+        raise click.UsageError("nothing to write: give a TEXT, or pipe one in (echo Hello | samemap write NAME)")
 
     source: Iterable[bytes]
     if texts and every is None:

@@ -82,7 +82,7 @@ impl Region {
     /// As [`Region::get`].
     pub fn read_text(&self, offset: usize, limit: Option<usize>) -> Result<Vec<u8>, Error> {
         let (held, length) = self.reach_rest(offset, limit)?;
-        let text = SharedText::new(shared_bytes(&held, offset, length)).read();
+        let text = shared_text(&held, offset, length).read();
         self.finish(&held, text)
     }
 
@@ -103,7 +103,7 @@ impl Region {
                 "the text takes {taken} bytes with its NUL, and there is room for {length} at offset {offset}"
             )));
         }
-        SharedText::new(shared_bytes(&held, offset, taken)).write(text);
+        shared_text(&held, offset, taken).write(text);
         self.finish(&held, taken)
     }
 
@@ -256,8 +256,11 @@ fn byte<'a>(held: &'a Held<'_>, offset: usize) -> &'a AtomicU8 {
     unsafe { AtomicU8::from_ptr(byte) }
 }
 
-fn shared_bytes<'a>(held: &'a Held<'_>, offset: usize, length: usize) -> &'a [AtomicU8] {
+fn shared_text<'a>(held: &'a Held<'_>, offset: usize, limit: usize) -> SharedText<'a> {
     let start = held.ground.mapping.base().wrapping_add(offset).cast::<AtomicU8>();
-    // SAFETY: `reach` has shown the bytes to be mapped, and the pin keeps them so; AtomicU8 is laid out as u8.
-    unsafe { std::slice::from_raw_parts(start, length) }
+    // Words do not cross pages: the rest of the last one is mapped too, if only beyond the end of the file.
+    let length = SharedText::end_of_word(offset + limit) - offset;
+    // SAFETY: `reach` has shown the bytes up to the limit to be mapped, the rest is in the page of the last of them, and
+    // the pin keeps them so; AtomicU8 is laid out as u8.
+    SharedText::new(unsafe { std::slice::from_raw_parts(start, length) }, limit)
 }

@@ -1,0 +1,197 @@
+"""The processes that take part: strangers that are programs of their own, and children made by fork."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from interrupts import SIGNALS, Interrupts
+from waiting import PATIENCE
+
+HERE = Path(__file__).parent
+
+
+class PeerDied(Exception):
+    """A process that takes part ended before its time."""
+
+
+class Peer:
+    """A process that the demo started.
+
+    Attributes:
+        role: What it is called on the screen.
+        pid: Its number.
+    """
+
+    def __init__(self, role: str, process: subprocess.Popen[bytes] | multiprocessing.process.BaseProcess) -> None:
+        self.role = role
+        self.pid: int = process.pid or 0
+        self._process = process
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, negative for a signal; ``None`` while it runs."""
+        return self._process.poll() if isinstance(self._process, subprocess.Popen) else self._process.exitcode
+
+    def say(self, line: str) -> None:
+        """Write a line to its standard input."""
+        assert isinstance(self._process, subprocess.Popen) and self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # `hear` tells how it ended
+            self._process.stdin.write(line.encode() + b"\n")
+
+    def say_no_more(self) -> None:
+        """End its standard input."""
+        assert isinstance(self._process, subprocess.Popen) and self._process.stdin is not None
+        self._process.stdin.close()
+
+    def hear(self) -> dict[str, Any]:
+        """Return what it tells next.
+
+        Raises:
+            PeerDied: It ended, or said nothing for too long.
+        """
+        assert isinstance(self._process, subprocess.Popen) and self._process.stdout is not None
+        if not select.select([self._process.stdout], [], [], PATIENCE)[0]:
+            raise PeerDied(f"{self} said nothing for {PATIENCE:.0f} s")
+        line = self._process.stdout.readline()
+        if not line:
+            self.wait()
+            raise PeerDied(self.last_words())
+        facts: dict[str, Any] = json.loads(line)
+        return facts
+
+    def wait(self) -> None:
+        """Wait until it has ended."""
+        if isinstance(self._process, subprocess.Popen):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(PATIENCE)
+        else:
+            self._process.join(PATIENCE)
+
+    def finish(self) -> None:
+        """Wait until it has ended well.
+
+        Raises:
+            PeerDied: It failed, or did not end.
+        """
+        self.wait()
+        if self.status != 0:
+            raise PeerDied(self.last_words())
+
+    def last_words(self) -> str:
+        """Say how it ended, with the last line that it left on its standard error."""
+        status = self.status
+        if status is None:
+            return f"{self} does not end"
+        if status < 0:
+            return f"{self} was killed by {signal.Signals(-status).name}"
+        text = ""
+        if isinstance(self._process, subprocess.Popen) and self._process.stderr is not None:
+            text = self._process.stderr.read().decode(errors="replace").strip()
+        return f"{self} ended with status {status}" + (f": {text.splitlines()[-1]}" if text else " too early")
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        if self.status is None:
+            self._process.kill()
+        if isinstance(self._process, subprocess.Popen):
+            self._process.wait()
+            for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+                if stream is not None:
+                    stream.close()
+        else:
+            self._process.join()
+
+    def __str__(self) -> str:
+        return f"{self.role} (pid {self.pid})"
+
+
+class Processes:
+    """Starts processes, watches them, and leaves none behind.
+
+    Attributes:
+        directory: Where the plain names of this demo are files; nobody else uses it.
+    """
+
+    def __init__(self, directory: Path, interrupts: Interrupts) -> None:
+        self.directory = directory
+        self._interrupts = interrupts
+        self._peers: list[Peer] = []
+
+    def start(self, role: str, program: str, *arguments: object) -> Peer:
+        """Start a program of this folder as a stranger: it inherits no memory, only what it is told."""
+        line = [sys.executable, str(HERE / program), *map(str, arguments)]
+        pipe = subprocess.PIPE
+        with self._interrupts.deferred():
+            # In a process group of its own, it does not get the terminal's Ctrl-C: the demo ends it.
+            process = subprocess.Popen(  # noqa: S603 - a program of ours
+                line, bufsize=0, stdin=pipe, stdout=pipe, stderr=pipe, process_group=0
+            )
+            self._peers.append(Peer(role, process))
+        return self._peers[-1]
+
+    def fork(self, role: str, function: Callable[..., None], *arguments: object) -> Peer:
+        """Start a child that inherits this process's mappings."""
+
+        def child() -> None:
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+            function(*arguments)
+
+        with self._interrupts.deferred():
+            process = multiprocessing.get_context("fork").Process(target=child, daemon=True)
+            process.start()
+            self._peers.append(Peer(role, process))
+        return self._peers[-1]
+
+    def still_there(self) -> None:
+        """Raise `PeerDied` when any process failed or was killed."""
+        for peer in self._peers:
+            if peer.status not in (None, 0):
+                raise PeerDied(peer.last_words())
+
+    def end(self) -> None:
+        """End and reap all of them."""
+        for peer in self._peers:
+            peer.kill()
+
+    @property
+    def started(self) -> int:
+        """How many there were."""
+        return len(self._peers)
+
+    def left_over(self) -> list[int]:
+        """Return the numbers of those that still exist."""
+        return [peer.pid for peer in self._peers if Path(f"/proc/{peer.pid}").exists()]
+
+
+@contextlib.contextmanager
+def taking_part(interrupts: Interrupts) -> Iterator[Processes]:
+    """Give a runtime directory in memory and processes to go with it; both are gone afterwards, come what may."""
+    directory: Path | None = None
+    processes: Processes | None = None
+    memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private directory in it
+    try:
+        with interrupts.deferred():
+            place = memory if os.access(memory, os.W_OK) else None
+            directory = Path(tempfile.mkdtemp(prefix="samemap-demo-", dir=place))
+            processes = Processes(directory, interrupts)
+        os.environ["SAMEMAP_DIR"] = str(directory)
+        yield processes
+    finally:
+        interrupts.ignore()
+        if processes is not None:
+            processes.end()
+        if directory is not None:
+            shutil.rmtree(directory)

@@ -1,0 +1,182 @@
+"""Real input: frames decoded here, and seen by two strangers who prove that they saw every one."""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import picture
+from frames import FrameRing
+from numpy.typing import NDArray
+from preview import Preview
+from processes import Peer, Processes
+from rich.console import Group
+from rich.live import Live
+from rich.padding import Padding
+from rich.text import Text
+from screen import Screen, check
+from source import Source
+
+SLOTS = 4
+GIB = 1 << 30
+REDRAW_EVERY = 0.1
+#: Lines that the picture leaves to its caption and to the prompt.
+CAPTION_LINES = 4
+WIDEST, TALLEST = 96, 26
+
+
+@dataclass
+class Progress:
+    """How far the decoder is.
+
+    Attributes:
+        checksums: Of each frame, before it went into the region.
+        seconds: Since the first frame was asked for.
+    """
+
+    checksums: list[int]
+    seconds: float
+
+
+def stream(screen: Screen, processes: Processes, source: Source) -> int:
+    """Send all frames through a region to two viewers; return how many checksums agreed."""
+    code = (
+        "decoder:  ring.slot[n % 4][:] = frame ; region.ring(0)\n"
+        "viewer:   zlib.crc32(ring.slot[n % 4])     # in place, no copy"
+    )
+    screen.scene(5, "Frames from a file, streamed to two strangers", code)
+    screen.console.print(Text(f"  {source.about}\n  {source.treatment}"))
+    small = picture.fit(source.height, source.width, *_room(screen))
+    ring = FrameRing.create("frames", source.height, source.width, SLOTS, 2)
+    preview = Preview.create("preview", *small)
+    viewers = [
+        processes.start("viewer A", "viewer.py", 0, "frames", "preview"),
+        processes.start("viewer B", "viewer.py", 1, "frames"),
+    ]
+    for viewer in viewers:
+        shape = viewer.hear()
+        screen.line(
+            viewer.role,
+            viewer.pid,
+            f"is ready: {shape['slots']} slots of {shape['width']} x {shape['height']} pixels, mapped",
+        )
+    progress = _decode(screen, processes, source, ring, preview)
+    heard = [viewer.hear() for viewer in viewers]
+    for viewer in viewers:
+        viewer.finish()
+    _show(screen, source, progress, preview, viewers, heard)
+    ring.close()
+    preview.close()
+    agreed = 0
+    check(bool(progress.checksums), "the source gave no frame")
+    for viewer, facts in zip(viewers, heard, strict=True):
+        same = _agreeing(facts["checksums"], progress.checksums)
+        check(
+            facts["checksums"] == progress.checksums,
+            f"{viewer} saw {len(facts['checksums'])} of {len(progress.checksums)} frames, {same} of them unchanged",
+        )
+        agreed += same
+    screen.proved(f"{agreed} checksums computed by strangers, all equal to the decoder's.")
+    return agreed
+
+
+def _room(screen: Screen) -> tuple[int, int]:
+    """Return rows and columns for the picture."""
+    if not screen.lively:
+        return 18, 64
+    rows, columns = screen.console.height - CAPTION_LINES, screen.console.width - 4
+    return max(4, min(rows, TALLEST)), max(8, min(columns, WIDEST))
+
+
+def _decode(screen: Screen, processes: Processes, source: Source, ring: FrameRing, preview: Preview) -> Progress:
+    """Decode and publish all frames, and show what a viewer sees meanwhile."""
+    checksums: list[int] = []
+    started = time.perf_counter()
+    with _Window(screen, preview) as window:
+        for number, frame in enumerate(source.frames()):
+            checksums.append(zlib.crc32(frame))
+            ring.publish(number, frame, processes.still_there)
+            window.refresh(number + 1, time.perf_counter() - started)
+        ring.end()
+        return Progress(checksums, time.perf_counter() - started)
+
+
+class _Window:
+    """The picture that moves on a terminal while frames flow; nothing anywhere else."""
+
+    def __init__(self, screen: Screen, preview: Preview) -> None:
+        self._screen = screen
+        self._preview = preview
+        self._live = Live(console=screen.console, auto_refresh=False, transient=True) if screen.lively else None
+        self._version = 0
+        self._picture = Text()
+        self._drawn = 0.0
+
+    def __enter__(self) -> _Window:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def refresh(self, frames: int, seconds: float) -> None:
+        """Draw what viewer A sees now, if it is time."""
+        if self._live is None or seconds - self._drawn < REDRAW_EVERY:
+            return
+        taken = self._preview.take(self._version)
+        if taken is not None:
+            self._version, small = taken
+            self._picture = _drawing(self._screen, small)
+        caption = Text(f"as viewer A sees it, frame {frames}, {frames / seconds:.0f} frames/s", style="dim")
+        self._live.update(Padding(Group(self._picture, caption), (0, 2)), refresh=True)
+        self._drawn = seconds
+
+
+def _drawing(screen: Screen, small: NDArray[Any]) -> Text:
+    return picture.half_blocks(small) if screen.coloured else picture.shades(small)
+
+
+def _show(
+    screen: Screen,
+    source: Source,
+    progress: Progress,
+    preview: Preview,
+    viewers: list[Peer],
+    heard: list[dict[str, Any]],
+) -> None:
+    """Show the last picture and the rates."""
+    taken = preview.take(0)
+    if taken is not None:
+        screen.console.print(Padding(_drawing(screen, taken[1]), (0, 2)))
+        screen.console.print(Text("  as viewer A saw it, through shared memory", style="dim"))
+    count = len(progress.checksums)
+    size = source.height * source.width * 3
+
+    def row(role: str, pid: int, frames: int, seconds: float, result: str) -> list[str]:
+        rate = frames / seconds if seconds else 0.0
+        return [role, str(pid), str(frames), f"{rate:.0f}", f"{rate * size / GIB:.2f}", result]
+
+    rows = [row("decoder", os.getpid(), count, progress.seconds, "computed before")]
+    for viewer, facts in zip(viewers, heard, strict=True):
+        same = _agreeing(facts["checksums"], progress.checksums)
+        result = f"{same} of {count} equal"
+        rows.append(row(viewer.role, viewer.pid, len(facts["checksums"]), facts["seconds"], result))
+    headings = {
+        "process": "",
+        "pid": "right",
+        "frames": "right",
+        "frames/s": "right",
+        "GiB/s": "right",
+        "checksums": "",
+    }
+    screen.console.print()
+    screen.table(f"{count} frames of {source.width} x {source.height}, {size / 1e6:.1f} MB each", headings, rows)
+
+
+def _agreeing(ours: list[int], theirs: list[int]) -> int:
+    return sum(a == b for a, b in zip(ours, theirs, strict=False))
