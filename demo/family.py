@@ -30,14 +30,13 @@ def _answer(region: Region, still_there: Callable[[], None]) -> None:
     greeting.put(region, "World")
     seen = 1
     for _ in range(EXCHANGES):
-        seen = greeting.next_change(region, seen, still_there).changes
-        seen += 1
+        seen = greeting.next_change(region, seen, still_there).changes + 1
         greeting.put(region, "World")
 
 
 def over_a_file(screen: Screen, processes: Processes) -> None:
     """Parent and child share a file-backed mapping."""
-    code = 'region = Region("greeting", 4096)\nos.fork()            # the child has the same memory'
+    code = 'region = Region("family", 4096)\nos.fork()                           # the child has the same memory'
     screen.scene(1, "Parent and child share a mapped file", code)
     me = os.getpid()
     with Region.create("family", greeting.SIZE) as region:
@@ -81,22 +80,22 @@ def _child(region: Region, index: int, still_there: Callable[[], None]) -> None:
 
 def without_a_name(screen: Screen, processes: Processes) -> None:
     """A parent and its children share anonymous memory, both ways."""
-    code = "region = Region(None, 4096)          # no file, no name\nregion.fetch_add_u64(offset, 1)      # atomic"
+    code = "region = Region(None, 4096)         # no file, no name\nregion.fetch_add_u64(1024, 1)       # atomic"
     screen.scene(3, "An anonymous mapping, parent and children, both ways", code)
     me = os.getpid()
     with Region(None, PAGE_SIZE) as region:
         still_there = child_of(me)
         children = [processes.fork(f"child {n + 1}", _child, region, n, still_there) for n in range(CHILDREN)]
         region.store_u32(QUESTION, 21)
-        woken = region.ring(QUESTION)
-        screen.line("parent", me, f"writes 21, and rings: {woken} children were asleep")
+        region.ring(QUESTION)
+        screen.line("parent", me, "writes 21 for all of them, and rings the bell")
         for n, child in enumerate(children):
             answer = wait_for_change(region, ANSWERS + 64 * n, 0, processes.still_there)
-            screen.line(child.role, child.pid, f"answers {n + 2} x 21 = {answer}")
             check(answer == (n + 2) * 21, f"{child} answered {answer}, not {(n + 2) * 21}")
+            screen.line(child.role, child.pid, f"answers {n + 2} x 21 = {answer}")
         for child in children:
             child.finish()
         total = region.load_u64(COUNTER)
-        screen.line("parent", me, f"each child added 1 to the same number {ADDITIONS:,} times: it is {total:,}")
+        screen.line("parent", me, f"each child added 1 to one number {ADDITIONS:,} times: {total:,}")
         check(total == CHILDREN * ADDITIONS, f"{CHILDREN * ADDITIONS - total:,} additions were lost")
         screen.proved("Both ways, and not one addition lost, without a lock.")

@@ -12,7 +12,8 @@ offset type     meaning
 4096   bytes    slot 0: height x width x 3 bytes, red green blue; slots start at multiples of 4096
 ====== ======== ==========================================================================================
 
-Frame ``n`` is in slot ``n % slots``. The publisher fills it only when every reader is done with frame ``n - slots``.
+Frame ``n`` is in slot ``n % slots``. The publisher fills that only when every reader is done with frame
+``n - slots``.
 """
 
 from __future__ import annotations

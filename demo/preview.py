@@ -1,4 +1,4 @@
-"""A small picture in a region of its own, from the process that sees the frames to the one that has the terminal.
+"""A small picture in a region of its own, from who sees the frames to who has the terminal.
 
 ====== ======== ==========================================================================================
 offset type     meaning
@@ -52,7 +52,7 @@ class Preview:
         self.region.fetch_add_u32(VERSION, 1)
 
     def take(self, seen: int) -> tuple[int, NDArray[Any]] | None:
-        """Return a picture newer than version ``seen`` and its version; ``None`` when there is no whole one now."""
+        """Return a version other than ``seen`` and its picture; ``None`` when there is no whole one now."""
         version = self.region.load_u32(VERSION)
         if version == seen or version % 2:
             return None

@@ -1,7 +1,7 @@
 """A stranger who reads: ``python demo/reader.py NAME COUNT`` tells each change of the text, when it happens.
 
-It may only look: it maps the file read-only. After the last expected change it reads as fast as it can, and counts
-what it finds there that nobody ever wrote.
+It may only look: it maps the file read-only. After the last of them it reads as fast as it can,
+and counts what it finds there that nobody ever wrote.
 """
 
 from __future__ import annotations

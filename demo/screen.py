@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 
+from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.rule import Rule
 from rich.syntax import Syntax
 from rich.table import Table
@@ -12,6 +15,8 @@ from rich.text import Text
 
 COLOURS = {"demo": "cyan", "parent": "cyan", "decoder": "cyan", "writer": "cyan", "reader": "magenta"}
 OTHER_COLOURS = ("magenta", "yellow", "green", "blue")
+#: Where the story starts in a line, after who tells it.
+INDENT = 21
 
 
 class Screen:
@@ -33,7 +38,7 @@ class Screen:
 
     def title(self, name: str, text: str) -> None:
         """Say what this is."""
-        self.console.print(Text.assemble((name, "bold"), "  ", text))
+        self._print(Text.assemble((name, "bold"), "  ", text))
 
     def scene(self, number: int, title: str, code: str) -> None:
         """Begin a scene; ``code`` is what a reader would write to have the same."""
@@ -48,37 +53,44 @@ class Screen:
     def line(self, role: str, pid: int, text: str, microseconds: float | None = None) -> None:
         """Say what a process did, and how long it took to wake up for it."""
         style = COLOURS.get(role) or OTHER_COLOURS[sum(role.encode()) % len(OTHER_COLOURS)]
+        if self.lively:
+            text = textwrap.fill(text, max(20, self.console.width - INDENT)).replace("\n", "\n" + " " * INDENT)
         words = Text.assemble("  ", (f"{role:<9}", style), (f"{pid:>8}  ", "dim"), text)
         if microseconds is not None:
             words.append(f"  woken in {microseconds:.0f} µs", "bold green")
-        self.console.print(words)
+        self._print(words)
         self.pause(0.25)
 
     def proved(self, text: str) -> None:
         """Say what the scene has shown."""
-        self.console.print(Text.assemble("  ", ("ok  ", "bold green"), (text, "bold")))
+        self._print(Text.assemble("  ", ("ok  ", "bold green"), (text, "bold")))
         self.pause(0.8)
 
     def failed(self, text: str) -> None:
         """Say what went wrong."""
-        self.console.print(Text.assemble("  ", ("FAILED  ", "bold red"), text))
+        self._print(Text.assemble("  ", ("FAILED  ", "bold red"), text))
 
     def finale(self, text: str, *commands: str) -> None:
         """Sum up, and invite to try it: one command per terminal."""
         self.console.print(Rule(style="dim"))
-        self.console.print(Text(text, style="bold green"))
+        self._print(Text(text, style="bold green"))
         self.console.print("Your turn, in two terminals:")
         for command in commands:
             self.console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
 
     def table(self, title: str, columns: dict[str, str], rows: list[list[str]]) -> None:
         """Print a table; ``columns`` maps each heading to how it is justified."""
-        table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, header_style="dim", show_edge=False, padding=(0, 2, 0, 0))
         for heading, justify in columns.items():
             table.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=True)
         for row in rows:
             table.add_row(*row)
-        self.console.print(table)
+        self._print(Text(f"  {title}", style="bold"))
+        self.console.print(Padding(table, (0, 2), expand=False))
+
+    def _print(self, text: Text) -> None:
+        # Anywhere but on a terminal, a line stays one line: for grep.
+        self.console.print(text, soft_wrap=not self.lively)
 
     def pause(self, seconds: float) -> None:
         """Give a person time to read."""
@@ -86,11 +98,11 @@ class Screen:
             time.sleep(seconds)
 
 
-class CheckFailed(Exception):
+class CheckError(Exception):
     """Something that the demo promises did not hold."""
 
 
 def check(holds: bool, otherwise: str) -> None:
-    """Raise `CheckFailed` unless something holds. Unlike ``assert`` it also works with ``python -O``."""
+    """Raise `CheckError` unless something holds. Unlike ``assert`` it also works with ``python -O``."""
     if not holds:
-        raise CheckFailed(otherwise)
+        raise CheckError(otherwise)

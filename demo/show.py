@@ -11,11 +11,11 @@ import click
 import family
 import strangers
 from interrupts import Interrupted, Interrupts
-from processes import PeerDied, taking_part
-from screen import CheckFailed, Screen, check
-from source import DEFAULT, Source, Unusable, open_source
+from processes import PeerError, taking_part
+from screen import CheckError, Screen, check
+from source import DEFAULT, Source, SourceError, open_source
 from stream import stream
-from waiting import NobodyCame
+from waiting import WaitError
 
 import samemap
 
@@ -39,10 +39,10 @@ def main(file: Path) -> None:
     """
     screen = Screen()
     interrupts = Interrupts()
-    interrupts.install()
     try:
+        interrupts.install()
         status = show(screen, interrupts, open_source(file))
-    except Unusable as error:
+    except SourceError as error:
         raise click.BadParameter(str(error), param_hint="'--source'") from error
     except Interrupted as interrupted:
         screen.console.print(f"\nInterrupted by {interrupted}. Every process has ended, every file is removed.")
@@ -55,7 +55,7 @@ def show(screen: Screen, interrupts: Interrupts, source: Source) -> int:
     started = time.monotonic()
     screen.title(
         f"samemap {samemap.__version__}",
-        "Processes on one machine share memory. Everything here is live, and checked.",
+        "Processes share memory. Everything here is live, and checked.",
     )
     try:
         with taking_part(interrupts) as processes:
@@ -64,14 +64,14 @@ def show(screen: Screen, interrupts: Interrupts, source: Source) -> int:
             agreed = stream(screen, processes, source)
         check(not processes.directory.exists(), f"{processes.directory} is still there")
         check(not processes.left_over(), f"processes {processes.left_over()} are still there")
-    except (PeerDied, NobodyCame, CheckFailed, OSError) as error:
+    except (PeerError, WaitError, CheckError, OSError) as error:
         screen.failed(str(error))
         screen.console.print("  The demo ends here. Every process has ended, every file is removed.")
         return FAILED
     screen.console.print()
     screen.finale(
-        f"{len(SCENES)} scenes and {agreed} checksums held, in {time.monotonic() - started:.0f} seconds. "
-        f"{processes.started} processes took part; no process and no file is left.",
+        f"{len(SCENES)} scenes and {agreed:,} checksums held, in {time.monotonic() - started:.0f} seconds. "
+        f"Of {processes.started} processes and their files, none is left.",
         f"{PROGRAM} read greeting --follow --wait inf",
         f"{PROGRAM} write greeting --every 1s Hello World",
     )

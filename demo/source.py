@@ -19,15 +19,18 @@ DEFAULT = Path(__file__).parent / "data" / "grace_hopper.jpg"
 #: No frame is larger, so that a ring of them fits into any machine's shared memory.
 LARGEST_WIDTH, LARGEST_HEIGHT = 1920, 1080
 MOST_FRAMES = 300
-PAN_FRAMES = 240
+PAN_FRAMES = 400
+ANIMATION_FRAMES = 240
 #: How far a panning camera can travel, in frames' widths and heights.
 CANVAS = 1.35
 MOST_ELONGATED = 3.0
+#: Where on its round the camera starts and ends: on the upper right, where the face is in our photo.
+START = 0.7
 
 Frame = NDArray[Any]
 
 
-class Unusable(Exception):
+class SourceError(Exception):
     """A file from which no frames can be had; the message says why, and what to do."""
 
 
@@ -54,7 +57,7 @@ def open_source(path: Path) -> Source:
     """Look at a file and tell what frames it gives.
 
     Raises:
-        Unusable: It is no picture and no video, or a broken one.
+        SourceError: It is no picture and no video, or a broken one.
     """
     try:
         with warnings.catch_warnings():
@@ -64,7 +67,7 @@ def open_source(path: Path) -> Source:
     except UnidentifiedImageError:
         return _video(path)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise Unusable(f"{path} cannot be read as a picture: {error}; try a smaller or an undamaged one") from error
+        raise SourceError(f"{path} cannot be read as a picture: {error}; try a smaller or an undamaged one") from error
     if getattr(image, "n_frames", 1) > 1:
         return _animation(path, image)
     return _still(path, image)
@@ -85,7 +88,7 @@ def _still(path: Path, image: Image.Image) -> Source:
     def pan() -> Iterator[Frame]:
         free_y, free_x = canvas.shape[0] - LARGEST_HEIGHT, canvas.shape[1] - LARGEST_WIDTH
         for n in range(PAN_FRAMES):
-            turn = 2 * math.pi * n / PAN_FRAMES
+            turn = 2 * math.pi * n / PAN_FRAMES + START
             y = int(free_y * (1 - math.cos(turn)) / 2)
             x = int(free_x * (1 + math.sin(turn)) / 2)
             yield np.ascontiguousarray(canvas[y : y + LARGEST_HEIGHT, x : x + LARGEST_WIDTH])
@@ -97,7 +100,7 @@ def _still(path: Path, image: Image.Image) -> Source:
 def _animation(path: Path, image: Image.Image) -> Source:
     count: int = getattr(image, "n_frames", 1)
     width, height = _bounded(image.width, image.height)
-    rounds = max(1, PAN_FRAMES // count)
+    rounds = max(1, ANIMATION_FRAMES // count)
 
     def play() -> Iterator[Frame]:
         for _ in range(rounds):
@@ -106,7 +109,7 @@ def _animation(path: Path, image: Image.Image) -> Source:
                     image.seek(n)
                     yield np.asarray(image.convert("RGB").resize((width, height)))
                 except (OSError, EOFError, ValueError, SyntaxError) as error:
-                    raise Unusable(f"{path} is damaged at frame {n}: {error}; try another copy") from error
+                    raise SourceError(f"{path} is damaged at frame {n}: {error}; try another copy") from error
 
     about = f"{path.name}, an animation of {count} frames, {image.width} x {image.height} ({image.format})"
     played = f"the first {MOST_FRAMES} frames" if count > MOST_FRAMES else f"played {rounds} times over"
@@ -119,14 +122,14 @@ def _video(path: Path) -> Source:
         with av.open(str(path)) as container:
             # FFmpeg would even play a text file, as if it were a terminal's output.
             if container.format.name == "tty" or not container.streams.video:
-                raise Unusable(f"{path} shows nothing that moves or stands still; {cure}")
+                raise SourceError(f"{path} shows nothing that moves or stands still; {cure}")
             stream = container.streams.video[0]
             first = next(container.decode(stream), None)
             codec = stream.codec_context.name
     except (av.FFmpegError, ValueError, LookupError) as error:
-        raise Unusable(f"{path} is neither a picture nor a video that can be decoded ({error}); {cure}") from error
+        raise SourceError(f"{path} is neither a picture nor a video that can be decoded ({error}); {cure}") from error
     if first is None:
-        raise Unusable(f"{path} is a video without a single frame; {cure}")
+        raise SourceError(f"{path} is a video without a single frame; {cure}")
     width, height = _bounded(first.width, first.height)
 
     def decode() -> Iterator[Frame]:
@@ -137,7 +140,7 @@ def _video(path: Path) -> Source:
                 for frame in itertools.islice(container.decode(video=0), MOST_FRAMES):
                     yield frame.to_ndarray(format="rgb24", width=width, height=height)
         except av.FFmpegError as error:
-            raise Unusable(f"{path} is damaged: {error}; try another copy") from error
+            raise SourceError(f"{path} is damaged: {error}; try another copy") from error
 
     about = f"{path.name}, a video of {first.width} x {first.height} ({codec})"
     treatment = _scaled(f"its first {MOST_FRAMES} frames at most", first.width, width, height)

@@ -47,11 +47,11 @@ def in_a_file(screen: Screen, processes: Processes) -> None:
     storm = reader.hear()
     writer.finish()
     reader.finish()
-    screen.line("writer", writer.pid, f"then Hello, World, Hello, ... as fast as it can: {writes:,} times")
+    screen.line("writer", writer.pid, f"Hello, World, Hello... as fast as it can: {writes:,} times")
     screen.line(
         "reader",
         reader.pid,
-        f"meanwhile looked {storm['readings']:,} times, and saw {storm['changed']:,} changes",
+        f"looked {storm['readings']:,} times, saw {storm['changed']:,} changes",
     )
     check(storm["torn"] == 0, f"{storm['torn']} readings found a text that nobody wrote")
     check(storm["readings"] > 0, "the reader never looked")
@@ -60,7 +60,7 @@ def in_a_file(screen: Screen, processes: Processes) -> None:
 
 
 def in_growing_memory(screen: Screen, processes: Processes) -> None:
-    """A mapping grows under live numpy views, another process sees it at once, and the last holder takes it along."""
+    """A mapping grows under live numpy views, another process sees it, and the last holder takes it along."""
     code = (
         "view = region.array('u4')            # numpy, no copy\n"
         "region.send_handle(sock)             # to a stranger\n"
@@ -98,7 +98,7 @@ def in_growing_memory(screen: Screen, processes: Processes) -> None:
     screen.line(
         "keeper",
         keeper.pid,
-        f"has done nothing, sees {looked['size'] // MIB} MiB, and {looked['last']} at the end",
+        f"did nothing, sees {looked['size'] // MIB} MiB with {looked['last']} at the end",
     )
     check(looked["size"] == AFTER, f"the keeper sees {looked['size']} bytes, not {AFTER}")
     check(looked["last"] == 4242, f"the keeper sees {looked['last']} at the end, not 4242")
@@ -119,7 +119,7 @@ def in_growing_memory(screen: Screen, processes: Processes) -> None:
     keeper.finish()
     check(holders() == [], f"processes {holders()} still map it")
     gone = (before - _shared_memory()) / MIB
-    screen.line("demo", me, f"nobody maps it, and the machine has {gone:.1f} MiB less of shared memory")
+    screen.line("demo", me, f"nobody maps it; the machine has {gone:.1f} MiB more to give")
     screen.proved("Views never moved; growth is seen at once; nothing is left behind.")
 
 

@@ -12,10 +12,9 @@ import picture
 from frames import FrameRing
 from numpy.typing import NDArray
 from preview import Preview
-from processes import Peer, Processes
-from rich.console import Group
+from processes import Processes, Stranger
+from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.padding import Padding
 from rich.text import Text
 from screen import Screen, check
 from source import Source
@@ -23,6 +22,10 @@ from source import Source
 SLOTS = 4
 GIB = 1 << 30
 REDRAW_EVERY = 0.1
+#: The picture must not slow the frames down: for each second of drawing, so many are left to decoding.
+DECODING_PER_DRAWING = 9
+#: A slow machine shows fewer frames, so that nobody waits for minutes.
+MOST_SECONDS = 15.0
 #: Lines that the picture leaves to its caption and to the prompt.
 CAPTION_LINES = 4
 WIDEST, TALLEST = 96, 26
@@ -44,11 +47,11 @@ class Progress:
 def stream(screen: Screen, processes: Processes, source: Source) -> int:
     """Send all frames through a region to two viewers; return how many checksums agreed."""
     code = (
-        "decoder:  ring.slot[n % 4][:] = frame ; region.ring(0)\n"
-        "viewer:   zlib.crc32(ring.slot[n % 4])     # in place, no copy"
+        "decoder:  slots[n % 4][:] = frame; region.ring(0)\n"
+        "viewer:   zlib.crc32(slots[n % 4])     # where it lies: no copy"
     )
     screen.scene(5, "Frames from a file, streamed to two strangers", code)
-    screen.console.print(Text(f"  {source.about}\n  {source.treatment}"))
+    screen.console.print(Text(f"  {source.about}\n  {source.treatment}"), soft_wrap=not screen.lively)
     small = picture.fit(source.height, source.width, *_room(screen))
     ring = FrameRing.create("frames", source.height, source.width, SLOTS, 2)
     preview = Preview.create("preview", *small)
@@ -61,7 +64,7 @@ def stream(screen: Screen, processes: Processes, source: Source) -> int:
         screen.line(
             viewer.role,
             viewer.pid,
-            f"is ready: {shape['slots']} slots of {shape['width']} x {shape['height']} pixels, mapped",
+            f"maps {shape['slots']} slots of {shape['width']} x {shape['height']} pixels, and waits",
         )
     progress = _decode(screen, processes, source, ring, preview)
     heard = [viewer.hear() for viewer in viewers]
@@ -76,7 +79,7 @@ def stream(screen: Screen, processes: Processes, source: Source) -> int:
         same = _agreeing(facts["checksums"], progress.checksums)
         check(
             facts["checksums"] == progress.checksums,
-            f"{viewer} saw {len(facts['checksums'])} of {len(progress.checksums)} frames, {same} of them unchanged",
+            f"{viewer} saw {len(facts['checksums'])} of {len(progress.checksums)} frames, {same} unchanged",
         )
         agreed += same
     screen.proved(f"{agreed} checksums computed by strangers, all equal to the decoder's.")
@@ -97,9 +100,12 @@ def _decode(screen: Screen, processes: Processes, source: Source, ring: FrameRin
     started = time.perf_counter()
     with _Window(screen, preview) as window:
         for number, frame in enumerate(source.frames()):
-            checksums.append(zlib.crc32(frame))
+            checksums.append(zlib.crc32(frame.data))
             ring.publish(number, frame, processes.still_there)
-            window.refresh(number + 1, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            window.refresh(number + 1, seconds)
+            if seconds > MOST_SECONDS:
+                break
         ring.end()
         return Progress(checksums, time.perf_counter() - started)
 
@@ -112,8 +118,8 @@ class _Window:
         self._preview = preview
         self._live = Live(console=screen.console, auto_refresh=False, transient=True) if screen.lively else None
         self._version = 0
-        self._picture = Text()
-        self._drawn = 0.0
+        self._picture: RenderableType = Text()
+        self._next = 0.0
 
     def __enter__(self) -> _Window:
         if self._live is not None:
@@ -126,19 +132,20 @@ class _Window:
 
     def refresh(self, frames: int, seconds: float) -> None:
         """Draw what viewer A sees now, if it is time."""
-        if self._live is None or seconds - self._drawn < REDRAW_EVERY:
+        if self._live is None or seconds < self._next:
             return
+        started = time.perf_counter()
         taken = self._preview.take(self._version)
         if taken is not None:
             self._version, small = taken
             self._picture = _drawing(self._screen, small)
-        caption = Text(f"as viewer A sees it, frame {frames}, {frames / seconds:.0f} frames/s", style="dim")
-        self._live.update(Padding(Group(self._picture, caption), (0, 2)), refresh=True)
-        self._drawn = seconds
+        caption = Text(f"  as viewer A sees it, frame {frames}, {frames / seconds:.0f} frames/s", style="dim")
+        self._live.update(Group(self._picture, caption), refresh=True)
+        self._next = seconds + max(REDRAW_EVERY, (time.perf_counter() - started) * DECODING_PER_DRAWING)
 
 
-def _drawing(screen: Screen, small: NDArray[Any]) -> Text:
-    return picture.half_blocks(small) if screen.coloured else picture.shades(small)
+def _drawing(screen: Screen, small: NDArray[Any]) -> RenderableType:
+    return picture.HalfBlocks(small) if screen.coloured else picture.shades(small)
 
 
 def _show(
@@ -146,13 +153,13 @@ def _show(
     source: Source,
     progress: Progress,
     preview: Preview,
-    viewers: list[Peer],
+    viewers: list[Stranger],
     heard: list[dict[str, Any]],
 ) -> None:
     """Show the last picture and the rates."""
     taken = preview.take(0)
     if taken is not None:
-        screen.console.print(Padding(_drawing(screen, taken[1]), (0, 2)))
+        screen.console.print(_drawing(screen, taken[1]))
         screen.console.print(Text("  as viewer A saw it, through shared memory", style="dim"))
     count = len(progress.checksums)
     size = source.height * source.width * 3

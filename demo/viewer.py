@@ -29,7 +29,7 @@ def main(reader: int, name: str, preview_name: str | None) -> None:
     for frame in ring.frames(reader, demo_still_there):
         now = time.perf_counter()
         started = started or now
-        checksums.append(zlib.crc32(frame))
+        checksums.append(zlib.crc32(frame.data))
         summing += time.perf_counter() - now
         if preview is not None and now - drawn >= PREVIEW_EVERY:
             preview.put(shrink(frame, preview.height, preview.width))

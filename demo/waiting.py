@@ -14,7 +14,7 @@ LOOK_EVERY = 0.2
 PATIENCE = 20.0
 
 
-class NobodyCame(Exception):
+class WaitError(Exception):
     """A word did not change although the other side lives."""
 
 
@@ -31,7 +31,7 @@ def wait_for_change(region: Region, offset: int, seen: int, still_there: Callabl
         The new value.
 
     Raises:
-        NobodyCame: Nothing changed for `PATIENCE` seconds.
+        WaitError: Nothing changed for `PATIENCE` seconds.
     """
     # Sleeps are counted, not the clock: time that this process spends stopped (Ctrl-Z) is nobody's fault.
     for _ in range(round(PATIENCE / LOOK_EVERY)):
@@ -40,7 +40,7 @@ def wait_for_change(region: Region, offset: int, seen: int, still_there: Callabl
             return value
         still_there()
         region.wait(offset, seen, LOOK_EVERY)
-    raise NobodyCame(f"the word at offset {offset} of {region!r} stayed {seen} for {PATIENCE:.0f} s")
+    raise WaitError(f"the word at offset {offset} of {region!r} stayed {seen} for {PATIENCE:.0f} s")
 
 
 def child_of(pid: int) -> Callable[[], None]:

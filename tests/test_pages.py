@@ -26,8 +26,6 @@ class TestKernelAdvice:
             "willneed",
             "cold",
             "pageout",
-            "dontfork",
-            "dofork",
             "dontdump",
             "dodump",
         ],

@@ -102,7 +102,7 @@ class TestGrowing:
         region.resize(8 * PAGE_SIZE)
         region.lock(0, PAGE_SIZE)
         region.advise("random", 2 * PAGE_SIZE, PAGE_SIZE)
-        region.advise("dontfork", 4 * PAGE_SIZE, PAGE_SIZE)
+        region.advise("dontdump", 4 * PAGE_SIZE, PAGE_SIZE)
         region.resize(2 * ROOM)
         assert region[:PAGE_SIZE] == b"x" * PAGE_SIZE
         region[2 * ROOM - 1] = 3

@@ -232,19 +232,21 @@ class TestTimeouts:
 class TestRefusals:
     @pytest.mark.parametrize("offset", [1, 2, 3, 5, 61])
     def test_misaligned(self, bell: Region, offset: int) -> None:
-        for call in (lambda: bell.wait(offset, 0, 0), lambda: bell.ring(offset)):
-            with pytest.raises(ValueError, match="multiple"):
-                call()
+        with pytest.raises(ValueError, match="multiple"):
+            bell.wait(offset, 0, 0)
+        with pytest.raises(ValueError, match="multiple"):
+            bell.wait(offset, 0, 60)
+        with pytest.raises(ValueError, match="multiple"):
+            bell.ring(offset)
 
     @pytest.mark.parametrize("offset", [64, 2**40, -4, 2**62])
     def test_out_of_range(self, bell: Region, offset: int) -> None:
-        for call in (
-            lambda: bell.wait(offset, 0, 0),
-            lambda: bell.wait(offset, 0, 60),
-            lambda: bell.ring(offset),
-        ):
-            with pytest.raises(IndexError):
-                call()
+        with pytest.raises(IndexError):
+            bell.wait(offset, 0, 0)
+        with pytest.raises(IndexError):
+            bell.wait(offset, 0, 60)
+        with pytest.raises(IndexError):
+            bell.ring(offset)
 
     @pytest.mark.parametrize("size", [1, 3])
     def test_region_too_small_for_a_word(self, size: int) -> None:

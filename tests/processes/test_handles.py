@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from isolated import descriptors
@@ -339,7 +340,7 @@ class TestFromDescriptor:
             os.close(fd)
 
     @pytest.mark.parametrize(("flags", "mode"), [(os.O_RDONLY, "rw"), (os.O_WRONLY, "rw"), (os.O_WRONLY, "r")])
-    def test_not_opened_for_that_mode(self, flags: int, mode: str, tmp_path: Path) -> None:
+    def test_not_opened_for_that_mode(self, flags: int, mode: Literal["r", "rw"], tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(bytes(64))
         fd = os.open(tmp_path / "file", flags)
         try:

@@ -54,6 +54,34 @@ def free(path: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
+class TestNotEnoughMemory:
+    """The kernel would grant what is there, and then kill somebody for the rest."""
+
+    @pytest.mark.parametrize("how", [lambda size: Region(None, size), lambda size: Region("more", size)])
+    def test_more_than_the_machine_has_is_refused_at_once(
+        self, how: Callable[[int], Region], runtime_directory: Path
+    ) -> None:
+        with Path("/proc/meminfo").open() as lines:
+            memory = sum(int(line.split()[1]) for line in lines if line.startswith(("MemTotal", "SwapTotal"))) * 1024
+        with pytest.raises(OSError, match=str(2 * memory)) as caught:
+            how(2 * memory)
+        assert caught.value.errno in (errno.ENOMEM, errno.ENOSPC)
+        assert list(runtime_directory.iterdir()) == []
+
+    def test_growth_keeps_what_is_there(self) -> None:
+        with Region(None, PAGE_SIZE, max_size=1 << 46) as region:
+            region[:] = b"x" * PAGE_SIZE
+            with pytest.raises(OSError, match="memory left") as caught:
+                region.resize(1 << 45)
+            assert caught.value.errno == errno.ENOMEM
+            assert region[:] == b"x" * PAGE_SIZE
+
+    def test_sparse_takes_none_of_it(self) -> None:
+        with Region(None, 1 << 42, sparse=True) as region:
+            region[-1] = 1
+            assert region.stats().allocated <= 2 * PAGE_SIZE
+
+
 class TestFullFileSystem:
     @pytest.mark.parametrize("how", [Region.create, Region])
     @pytest.mark.parametrize("populate", [False, True])

@@ -30,8 +30,8 @@ KINDS = ["named", "path", "unlinked", "anonymous"]
 @pytest.fixture(params=KINDS)
 def region(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Region]:
     """Give a region of each kind."""
-    name = {"named": "shared", "path": tmp_path / "shared", "unlinked": "shared", "anonymous": None}
-    with Region(name[request.param], 64, max_size=16 * PAGE_SIZE) as region:
+    names = dict.fromkeys(KINDS, "shared") | {"path": tmp_path / "shared", "anonymous": None}
+    with Region(names[request.param], 64, max_size=16 * PAGE_SIZE) as region:
         if request.param == "unlinked":
             region.unlink()
         yield region

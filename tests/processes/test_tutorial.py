@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from isolated import succeed, until
@@ -429,7 +430,7 @@ with Region.open(path) as region:
 
     @pytest.mark.parametrize("mode", ["r", "rw"])
     def test_region_that_was_open_before_sees_it(
-        self, grow: Callable[[Region], list[str]], mode: str, tmp_path: Path
+        self, grow: Callable[[Region], list[str]], mode: Literal["r", "rw"], tmp_path: Path
     ) -> None:
         with Region.create(tmp_path / "file", PAGE_SIZE) as region:
             region.write_text("the start")

@@ -92,7 +92,8 @@ fn too_wide(given: &Bound<'_, PyAny>, bits: u32) -> PyErr {
     }
 }
 
-/// What madvise(2) calls it, in lower case.
+/// What madvise(2) calls it, in lower case: all that can neither change bytes nor take memory away under somebody.
+/// (`MADV_DONTFORK` would: a forked child would fault on its region.)
 pub(crate) fn advice(name: &str) -> Option<Advice> {
     Some(match name {
         "normal" => Advice::Normal,
@@ -104,8 +105,6 @@ pub(crate) fn advice(name: &str) -> Option<Advice> {
         "nohugepage" => Advice::LinuxNoHugepage,
         "cold" => Advice::LinuxCold,
         "pageout" => Advice::LinuxPageOut,
-        "dontfork" => Advice::LinuxDontFork,
-        "dofork" => Advice::LinuxDoFork,
         "dontdump" => Advice::LinuxDontDump,
         "dodump" => Advice::LinuxDoDump,
         _ => return None,

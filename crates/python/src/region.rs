@@ -197,8 +197,7 @@ impl Region {
     ///
     /// Args:
     ///     advice: ``"normal"``, ``"random"``, ``"sequential"``, ``"willneed"``, ``"dontneed"``, ``"hugepage"``,
-    ///         ``"nohugepage"``, ``"cold"``, ``"pageout"``, ``"dontfork"``, ``"dofork"``, ``"dontdump"``,
-    ///         ``"dodump"``; or ``"remove"``, which gives the space of exactly these bytes back: they become zeros,
+    ///         ``"nohugepage"``, ``"cold"``, ``"pageout"``, ``"dontdump"``, ``"dodump"``; or ``"remove"``, which gives the space of exactly these bytes back: they become zeros,
     ///         for every process.
     ///     offset: First byte.
     ///     length: Bytes; to the end when ``None``.
