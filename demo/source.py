@@ -25,7 +25,7 @@ ANIMATION_FRAMES = 240
 CANVAS = 1.35
 MOST_ELONGATED = 3.0
 #: Where on its round the camera starts and ends: on the upper right, where the face is in our photo.
-START = 0.7
+START = 1.2
 
 Frame = NDArray[Any]
 

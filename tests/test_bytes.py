@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -218,3 +219,8 @@ class TestReadOnly:
     def test_anonymous_memory_cannot_be_read_only(self) -> None:
         with pytest.raises(ValueError, match="writable"):
             Region(None, 64, mode="r")
+
+    def test_a_size_is_to_make_or_grow_which_reading_cannot(self, runtime_directory: Path) -> None:
+        with pytest.raises(ValueError, match="size="):
+            Region("missing", 64, mode="r")
+        assert not (runtime_directory / "missing").exists()

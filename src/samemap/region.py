@@ -56,10 +56,12 @@ class Region(_core.Region):
 
     Raises:
         FileNotFoundError: Nothing is there, and no ``size`` was given; or ``wait`` ran out.
-        OSError: ``ENOSPC``: the file system has no room for ``size``; ``ENODATA``: the file is empty, and neither
-            ``size`` nor ``wait`` was given; ``ELOOP``: the path is a symbolic link.
+        OSError: ``ENOSPC``: the file system has no room for ``size``; ``ENOMEM``: the machine or container has no
+            memory for it; ``ENODATA``: the file is empty, and neither ``size`` nor ``wait`` was given; ``ELOOP``: the
+            path is a symbolic link.
         PermissionError: The file belongs to another user, or this user may not open it in that mode.
-        ValueError: A size that is not positive or exceeds ``max_size``, or a name that is none.
+        ValueError: A size that is not positive or exceeds ``max_size``, a name that is none, or arguments that
+            contradict each other (``size`` with ``wait``, or with ``mode="r"``).
 
     Example:
         >>> with Region(None, 4096) as region:
@@ -92,8 +94,12 @@ class Region(_core.Region):
             if mode != "rw":
                 raise ValueError(f"anonymous memory is made writable, not mode={mode!r}")
             how = "anonymous"
+        elif size is None:
+            how = "open"
+        elif mode == "r":
+            raise ValueError("size= makes the region or grows it, and mode='r' only reads: give one of them")
         else:
-            how = "open" if size is None else "open-or-create"
+            how = "open-or-create"
         return cls._make(name, how, size, mode, max_size, perm, wait, sparse, populate, follow_symlinks, any_owner)
 
     @classmethod
@@ -122,7 +128,7 @@ class Region(_core.Region):
 
         Raises:
             FileExistsError: It exists.
-            OSError: ``ENOSPC``: there is no room for ``size`` bytes; nothing was made.
+            OSError: ``ENOSPC``, ``ENOMEM``: there is no room for ``size`` bytes; nothing was made.
             ValueError: ``size`` is below 1 or above ``max_size``.
 
         Example:
@@ -334,7 +340,7 @@ class Region(_core.Region):
         r"""Read text that ends with a NUL, as C programs keep it.
 
         It reads until two readings in a row agree, because another process may be writing: raw memory can promise
-        no more. Text of up to 7 bytes that `write_text` put at a multiple of 8 is always whole.
+        no more. Text of up to 7 bytes that `write_text` puts at a multiple of 8 is always whole.
 
         Args:
             offset: Where it starts, in bytes.

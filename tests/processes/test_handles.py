@@ -173,7 +173,9 @@ class TestReceiving:
             with pytest.raises(ValueError, match="not a region's handle"):
                 Region.recv_handle(theirs)
 
-    @pytest.mark.parametrize("pair", [socket.SOCK_SEQPACKET, socket.SOCK_DGRAM], indirect=True)
+    @pytest.mark.parametrize(
+        "pair", [socket.SOCK_SEQPACKET, socket.SOCK_DGRAM], indirect=True, ids=lambda kind: kind.name
+    )
     def test_too_long_a_message(self, pair: Pair) -> None:
         ours, theirs = pair
         with Region(None, 64) as region:
@@ -192,7 +194,9 @@ class TestReceiving:
                 Region.recv_handle(theirs)
 
     # Datagrams have no end.
-    @pytest.mark.parametrize("pair", [socket.SOCK_STREAM, socket.SOCK_SEQPACKET], indirect=True)
+    @pytest.mark.parametrize(
+        "pair", [socket.SOCK_STREAM, socket.SOCK_SEQPACKET], indirect=True, ids=lambda kind: kind.name
+    )
     def test_closed_by_the_other_side(self, pair: Pair) -> None:
         ours, theirs = pair
         ours.shutdown(socket.SHUT_RDWR)
@@ -243,7 +247,7 @@ class TestReceiving:
             with pytest.raises((ValueError, OSError)):
                 Region.recv_handle(theirs)
 
-    @pytest.mark.parametrize("pair", [socket.SOCK_STREAM], indirect=True)
+    @pytest.mark.parametrize("pair", [socket.SOCK_STREAM], indirect=True, ids=lambda kind: kind.name)
     def test_in_pieces(self, pair: Pair) -> None:
         ours, theirs = pair
         with Region(None, 64) as region:

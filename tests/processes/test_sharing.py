@@ -17,7 +17,7 @@ from pathlib import Path
 
 import children
 import pytest
-from isolated import succeed, until
+from isolated import descriptors, succeed, until
 
 from samemap import PAGE_SIZE, Region
 
@@ -255,6 +255,7 @@ class TestPickling:
             assert type(same) is Named
 
     def test_copy_is_the_same_memory(self, region: Region) -> None:
+        before = descriptors()
         try:
             for twin in (copy.copy(region), copy.deepcopy(region)):
                 with twin:
@@ -268,6 +269,7 @@ class TestPickling:
             assert region[60] == 2
         finally:
             resource_sharer.stop(timeout=60)
+        assert descriptors() == before
 
     def test_name_that_is_gone_is_not_made_again(self) -> None:
         with Region.create("shared", 64) as region:

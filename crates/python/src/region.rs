@@ -144,7 +144,8 @@ impl Region {
     ///
     /// Raises:
     ///     BufferError: Views live, and it would have to move or to shrink.
-    ///     OSError: ``ENOSPC``: there is no room; nothing has changed. ``EPERM``: anonymous memory cannot shrink.
+    ///     OSError: ``ENOSPC``, ``ENOMEM``: there is no room; nothing has changed. ``EPERM``: anonymous memory cannot
+    ///         shrink.
     ///     TypeError: The region is read-only.
     ///     ValueError: The size is below 1, or the region is closed.
     ///
@@ -161,7 +162,8 @@ impl Region {
 
     /// Close the region: later use raises ``ValueError``, also in threads that wait on it.
     ///
-    /// Closing twice is fine. Views outlive it: the memory stays mapped until the last of them is gone.
+    /// Closing twice is fine. Views outlive it: the memory stays mapped until the last of them is gone. (Where a buffer
+    /// was asked for in another way than memoryview's, as `np.ndarray(buffer=region)` does, until this object is gone too.)
     /// The file stays: `unlink` removes it.
     ///
     /// Example:
