@@ -195,7 +195,8 @@ class Region(_core.Region):
             The region. Its ``name`` is ``None``; its ``path`` is where the file was found, if it has one.
 
         Raises:
-            OSError: ``EBADF``: it is not open; ``ENODATA``: it is empty; ``ENODEV``: it is no regular file or memfd.
+            OSError: ``EBADF``: it is not open; ``ENODATA``: it is empty; ``ENODEV``, ``EISDIR``: it is no regular file
+                or memfd.
             PermissionError: It is not open for writing, and ``mode`` is ``"rw"``.
 
         Example:

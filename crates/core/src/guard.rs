@@ -9,7 +9,7 @@
 //! time. Sources: sigaction(2), signal-safety(7).
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::io::Errno;
@@ -21,8 +21,14 @@ pub(crate) struct Node {
     end: AtomicUsize,
     writable: AtomicBool,
     faulted: AtomicBool,
+    /// How often it was covered since it was last whole.
+    covers: AtomicU32,
     next: AtomicPtr<Node>,
 }
+
+/// So many holes of a range are covered page by page; a further one with all that follows it, because each hole may
+/// cost the process two of its mappings, and at the limit on those (vm.max_map_count) nothing could be covered any more.
+const SINGLE_COVERS: u32 = 256;
 
 static HEAD: AtomicPtr<Node> = AtomicPtr::new(ptr::null_mut());
 
@@ -58,6 +64,7 @@ impl Watch {
                 end: AtomicUsize::new(0),
                 writable: AtomicBool::new(false),
                 faulted: AtomicBool::new(false),
+                covers: AtomicU32::new(0),
                 next: AtomicPtr::new(HEAD.load(Ordering::Relaxed)),
             }));
             // Release [guard.list]: whoever sees the node sees its fields. Only the holder of FREE stores.
@@ -65,6 +72,7 @@ impl Watch {
             node
         });
         node.faulted.store(false, Ordering::Relaxed);
+        node.covers.store(0, Ordering::Relaxed);
         node.writable.store(writable, Ordering::Relaxed);
         node.end.store(start + length, Ordering::Relaxed);
         // Release [guard.range]
@@ -81,6 +89,7 @@ impl Watch {
 
     /// Forgets the mark.
     pub(crate) fn clear(&self) {
+        self.node.covers.store(0, Ordering::Relaxed);
         self.node.faulted.store(false, Ordering::Relaxed);
     }
 
@@ -184,15 +193,19 @@ extern "C" fn on_sigbus(signal: libc::c_int, info: *mut libc::siginfo_t, context
     pass_on(signal, info, context, code);
 }
 
-/// Maps zeros over the page of `address`.
+/// Maps zeros over the page of `address`, or from there to the end of the range.
 fn cover(node: &Node, address: usize) -> bool {
     let page = rustix::param::page_size();
     let readable = ProtFlags::READ;
     let access = if node.writable.load(Ordering::Relaxed) { readable | ProtFlags::WRITE } else { readable };
-    let start = (address & !(page - 1)) as *mut libc::c_void;
-    // SAFETY: the page lies inside a mapping of ours (they are whole pages), whose owner is using it and so keeps it
-    // mapped; it has no memory behind it, so that nothing is lost by covering it.
-    let covered = unsafe { mmap_anonymous(start, page, access, MapFlags::PRIVATE | MapFlags::FIXED) };
+    let start = address & !(page - 1);
+    let single = node.covers.fetch_add(1, Ordering::Relaxed) < SINGLE_COVERS;
+    let length = if single { page } else { node.end.load(Ordering::Relaxed) - start };
+    let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+    // SAFETY: the pages lie inside a mapping of ours (they are whole pages), whose owner is using it and so keeps it
+    // mapped. No file loses anything: at worst this process sees zeros for pages that are there, in a range that is
+    // marked, until it is mapped again.
+    let covered = unsafe { mmap_anonymous(start as *mut libc::c_void, length, access, flags) };
     covered.is_ok()
 }
 

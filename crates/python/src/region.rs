@@ -518,8 +518,9 @@ impl Region {
     ///         region.wait(0, seen)
     ///         seen = region.load_u32(0)
     ///
-    /// A wake-up is a hint to look again: others may ring the same word, and a `resize` that moves the mapping wakes
-    /// those who wait on it. It uses no processor time while it sleeps, and lets other threads run.
+    /// A wake-up is a hint to look again: others may ring the same word, and a process that closes or moves its mapping
+    /// while threads of its own wait wakes all who wait there. A wait looks for some microseconds at most before it
+    /// sleeps; asleep it uses no processor time, and lets other threads run.
     ///
     /// Args:
     ///     offset: Bytes from the start, a multiple of 4.

@@ -60,27 +60,25 @@ impl Region {
         }
         self.check_views(ground, size)?;
         let reserved = reservation(size, None)?;
-        match Arc::try_unwrap(std::mem::replace(&mut ground.mapping, Arc::new(Mapping::nothing()))) {
-            Ok(mapping) => match mapping.grow(ground.file.as_fd(), reserved) {
-                Ok(mapping) => ground.mapping = Arc::new(mapping),
-                Err((mapping, errno)) => {
-                    ground.mapping = Arc::new(mapping);
-                    return Err(cannot_map(errno, reserved));
-                }
+        let file = ground.file.as_fd();
+        let (mapping, done) = match Arc::try_unwrap(std::mem::replace(&mut ground.mapping, Arc::new(Mapping::nothing()))) {
+            Ok(mapping) => match mapping.grow(file, reserved) {
+                Ok(mapping) => (Arc::new(mapping), Ok(())),
+                Err((mapping, errno)) => (Arc::new(mapping), Err(errno)),
             },
             // Retained, so it must stay where it is: the file gets a second place, with the same pages.
-            Err(shared) => match Mapping::new(ground.file.as_fd(), reserved, self.writable) {
+            Err(retained) => match Mapping::new(file, reserved, self.writable) {
                 Ok(mapping) => {
-                    ground.mapping = Arc::new(mapping);
                     self.has_retained.store(false, Ordering::Relaxed);
+                    (Arc::new(mapping), Ok(()))
                 }
-                Err(errno) => {
-                    ground.mapping = shared;
-                    return Err(cannot_map(errno, reserved));
-                }
+                Err(errno) => (retained, Err(errno)),
             },
-        }
-        Ok(())
+        };
+        // It may have become less than it was, where it could be neither grown nor given back.
+        self.size.fetch_min(mapping.reserved(), Ordering::Relaxed);
+        ground.mapping = mapping;
+        done.map_err(|errno| cannot_map(errno, reserved))
     }
 
     /// Refuses to move or shorten memory that views show. The gate is shut, so no view can be made meanwhile.
