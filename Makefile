@@ -11,6 +11,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # The automatic build must use exactly what was committed; a person may be about to change it.
 LOCKED := $(if $(CI),--locked)
+# What has nothing to do with the interpreter's version is tested once.
+OTHERS := --ignore=tests/test_demo.py --ignore=tests/test_setup.py
 CRATES := Cargo.toml $(wildcard Cargo.lock) $(shell find crates -name '*.rs' -o -name '*.toml')
 
 .PHONY: help demo test bench lint format test-all test-rust test-python test-others clean
@@ -51,7 +53,7 @@ test-python: $(VENV)/.test $(VENV)/.extension
 
 test-others: | $(VENV)/.python
 	@.ci/interpreters --except $(BIN)/python | while read -r version python; do echo "Python $$version: $$python"; \
-	$(MAKE) --no-print-directory test-python VENV=.venv-$$version PYTHON=$$python </dev/null; done
+	$(MAKE) --no-print-directory test-python VENV=.venv-$$version PYTHON=$$python ARGS='$(OTHERS) $(ARGS)' </dev/null; done
 
 clean: ## Remove everything that was built or installed here
 	rm -rf .venv .venv-* target build dist .*_cache .hypothesis src/samemap/_core.*.so

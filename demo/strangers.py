@@ -24,7 +24,7 @@ def in_a_file(screen: Screen, processes: Processes) -> None:
     """A reader prints each change that a writer makes; neither knows the other."""
     code = (
         'writer:  region.write_text("World"); region.ring(64)\n'
-        'reader:  region = Region.open("greeting", mode="r", wait=20)\n'
+        'reader:  region = Region.open("greeting", mode="r", wait=60)\n'
         "         region.wait(64, seen)       # asleep until it rings"
     )
     screen.scene(2, "Strangers meet in a mapped file", code)

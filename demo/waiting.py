@@ -11,7 +11,7 @@ from samemap import Region
 
 #: A change wakes the sleeper at once; it also looks this often whether the other side still lives.
 LOOK_EVERY = 0.2
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class WaitError(Exception):
