@@ -23,11 +23,15 @@ class Interrupted(BaseException):
 
 
 class Interrupts:
-    """Raises `Interrupted` for the signals that ask a process to end, but not while it is `deferred`."""
+    """Raises `Interrupted` for the signals that ask a process to end, but not while they are `deferred`.
+
+    It raises once: whoever asks twice, or in two ways at once as make(1) does, must not disturb the cleaning up.
+    """
 
     def __init__(self) -> None:
         self._deferring = False
         self._pending: int | None = None
+        self._done = False
 
     def install(self) -> None:
         """Take over the signals."""
@@ -38,8 +42,7 @@ class Interrupts:
 
     def ignore(self) -> None:
         """Let nothing disturb the cleaning up."""
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+        self._done = True
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -50,10 +53,15 @@ class Interrupts:
         finally:
             self._deferring = False
         if self._pending is not None:
-            raise Interrupted(self._pending)
+            self._raise(self._pending)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self._deferring:
             self._pending = number
         else:
+            self._raise(number)
+
+    def _raise(self, number: int) -> None:
+        if not self._done:
+            self._done = True
             raise Interrupted(number)

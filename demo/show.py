@@ -11,7 +11,8 @@ import click
 import family
 import strangers
 from interrupts import Interrupted, Interrupts
-from processes import PeerError, taking_part
+from peers import PeerError
+from processes import taking_part
 from screen import CheckError, Screen, check
 from source import DEFAULT, Source, SourceError, open_source
 from stream import stream

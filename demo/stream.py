@@ -11,8 +11,9 @@ from typing import Any
 import picture
 from frames import FrameRing
 from numpy.typing import NDArray
+from peers import Stranger
 from preview import Preview
-from processes import Processes, Stranger
+from processes import Processes
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
@@ -66,6 +67,9 @@ def stream(screen: Screen, processes: Processes, source: Source) -> int:
             viewer.pid,
             f"maps {shape['slots']} slots of {shape['width']} x {shape['height']} pixels, and waits",
         )
+    # All have it: from here on the memory goes with its last holder, even if every process is killed.
+    ring.region.unlink()
+    preview.region.unlink()
     progress = _decode(screen, processes, source, ring, preview)
     heard = [viewer.hear() for viewer in viewers]
     for viewer in viewers:
