@@ -6,10 +6,13 @@ use pyo3::prelude::*;
 mod arguments;
 mod errors;
 mod index;
+mod pages;
 mod region;
 mod stats;
+mod text;
 mod view;
 mod wait;
+mod words;
 
 /// The compiled half of samemap: mapped bytes, the bus-error guard, and futex waits.
 #[pymodule(gil_used = false)]
