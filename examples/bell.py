@@ -11,6 +11,9 @@ from samemap import Region
 PING, PONG = 0, 64  # offsets of two words; 64 bytes apart, they are on cache lines of their own
 ROUNDS = 1000
 
+if len(sys.argv) != 2:
+    sys.exit("usage: python examples/bell.py PROGRAM    (the compiled examples/c/bell.c)")
+
 with Region.create("bell", 4096) as region:
     partner = subprocess.Popen([sys.argv[1], str(region.path), str(ROUNDS)])
     try:

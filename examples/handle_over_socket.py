@@ -10,7 +10,7 @@ from pathlib import Path
 from samemap import Region
 
 WRITTEN, TEXT = 0, 8  # offsets: a word to sleep on, and the text
-path = Path(sys.argv[1])
+path = Path(sys.argv[1]) if len(sys.argv) == 2 else sys.exit("usage: python examples/handle_over_socket.py SOCKET")
 
 
 def offer(listener: socket.socket) -> None:

@@ -4,6 +4,7 @@ Run it: python examples/reader.py [COUNT]
 The writer may start later: python examples/writer.py, or: samemap write words --every 1s Hello World
 """
 
+import contextlib
 import itertools
 import math
 import sys
@@ -12,7 +13,7 @@ from samemap import Region
 
 count = int(sys.argv[1]) if len(sys.argv) > 1 else None
 
-with Region.open("words", mode="r", wait=math.inf) as region:
+with contextlib.suppress(KeyboardInterrupt), Region.open("words", mode="r", wait=math.inf) as region:
     shown = ""
     for _ in itertools.islice(itertools.count(), count):
         while True:

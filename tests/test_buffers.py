@@ -111,6 +111,33 @@ class TestBufferProtocol:
         assert region.load_u64(8) == (7 if sys.byteorder == "little" else 7 << 56)
 
 
+class TestIteration:
+    def test_yields_the_bytes(self, region: Region) -> None:
+        assert list(region) == list(CONTENT)
+        assert 255 in region
+        assert region.stats().views == 0
+
+    def test_sees_what_changes_meanwhile(self) -> None:
+        with Region(None, 2) as region:
+            bytes_ = iter(region)
+            assert next(bytes_) == 0
+            region[1] = 7
+            region.resize(3)
+            assert list(bytes_) == [7, 0]
+
+    def test_ends_with_the_region(self, region: Region) -> None:
+        bytes_ = iter(region)
+        next(bytes_)
+        region.close()
+        with pytest.raises(ValueError, match="closed"):
+            next(bytes_)
+
+    def test_closed_region_cannot_be_entered(self, region: Region) -> None:
+        region.close()
+        with pytest.raises(ValueError, match="closed"), region:
+            pass
+
+
 class TestArray:
     @pytest.mark.parametrize("dtype", ["u1", "i2", "<u4", ">u4", "f4", "f8", "c16", "S5", "U3", "M8[ns]", "?", "f2"])
     def test_sees_the_bytes(self, region: Region, dtype: str) -> None:
@@ -150,6 +177,45 @@ class TestArray:
         count = int(np.prod(result))
         assert found.tobytes() == CONTENT[offset : offset + 4 * count]
         assert region.stats().views == 1
+
+    @pytest.mark.parametrize(
+        ("shape", "offset", "result"),
+        [
+            (None, 0, (341, 2, 3)),
+            (4, 3, (4, 2, 3)),
+            ((5, 2), 0, (5, 2, 2, 3)),
+            ((), 0, (2, 3)),
+            (0, 0, (0, 2, 3)),
+            ((4, 0), 0, (4, 0, 2, 3)),
+        ],
+    )
+    def test_dtype_with_a_shape_adds_its_axes(
+        self, region: Region, shape: Any, offset: int, result: tuple[int, ...]
+    ) -> None:
+        found = region.array("(2,3)<u4", shape, offset)
+        assert (found.dtype, found.shape) == (np.dtype("<u4"), result)
+        assert found.tobytes() == CONTENT[offset : offset + 4 * int(np.prod(result))]
+
+    def test_dtype_with_a_shape_is_counted_whole(self, region: Region) -> None:
+        with pytest.raises(ValueError, match=r"8208 bytes.*resize\(8208\)"):
+            region.array("(2,3)<u4", 342)
+
+    @pytest.mark.parametrize("shape", [np.int64(6), np.uint8(6), [np.int32(2), 3], np.array([2, 3]), range(2, 4)])
+    def test_any_integers_make_a_shape(self, region: Region, shape: Any) -> None:
+        assert region.array("u1", shape).size == 6
+
+    @pytest.mark.parametrize(
+        "shape", [True, 2.0, "2", "", b"2", (2, 3.0), (2, True), (2, None), ("2",), np.float64(2), ((2, 3),)]
+    )
+    def test_shape_of_something_else_is_refused(self, region: Region, shape: Any) -> None:
+        with pytest.raises(TypeError, match="shape is an integer or a tuple of integers"):
+            region.array("u1", shape)
+        assert region.stats().views == 0
+
+    def test_empty_array_of_a_reader_is_read_only_too(self) -> None:
+        with Region.create("empty", 8), Region.open("empty", mode="r") as reader:
+            assert not reader.array("u8", 0).flags.writeable
+            assert not reader.array("u8", 1).flags.writeable
 
     @pytest.mark.parametrize(("shape", "offset"), [(0, 0), ((0, 7), 0), (None, len(CONTENT)), (None, len(CONTENT) - 3)])
     def test_nothing_has_the_right_shape(self, region: Region, shape: Any, offset: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -86,10 +88,53 @@ def test_path_that_is_too_long_is_named(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_parent_directory_is_not_made_up(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        Region.create(tmp_path / "missing" / "file", 8)
+@pytest.mark.parametrize("how", [Region.create, Region])
+def test_missing_parent_directory_is_not_made_up(how: Callable[[Path, int], Region], tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    with pytest.raises(FileNotFoundError, match=f"its directory {missing} does not exist; make it first") as caught:
+        how(missing / "file", 8)
+    assert "create()" not in str(caught.value)
+    assert caught.value.filename == str(missing / "file")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_waiting_in_vain_is_not_answered_with_the_advice_to_wait(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch(0o600)
+    for name, number in (("missing", errno.ENOENT), ("empty", errno.ENODATA)):
+        with pytest.raises(OSError, match=r"is the program that makes it running\? \(waited 0.01 s\)") as caught:
+            Region.open(tmp_path / name, wait=0.01)
+        assert caught.value.errno == number
+        assert "wait=" not in str(caught.value)
+
+
+class SlashAtTheEnd(os.PathLike[str]):
+    def __fspath__(self) -> str:
+        return "frames/"
+
+
+@pytest.mark.parametrize("name", ["frames/", "/tmp/frames//", "./", "/", SlashAtTheEnd()])
+def test_path_of_a_directory_is_refused(
+    name: str | os.PathLike[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="names a directory"):
+        Region.create(name, 8)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("perm", [0o1000, 0o4600, -1, 600, 1 << 70])
+@pytest.mark.parametrize("how", [Region.create, Region])
+def test_what_are_no_permission_bits_is_refused(how: Callable[..., Region], perm: int, runtime_directory: Path) -> None:
+    with pytest.raises(ValueError, match=f"perm={perm:#o} is outside 0 to 0o777"):
+        how("camera", 8, perm=perm)
+    assert list(runtime_directory.iterdir()) == []
+
+
+def test_decimal_permission_bits_are_recognised() -> None:
+    with pytest.raises(ValueError, match=r"perm=0o1130 .* did you mean perm=0o600\?"):
+        Region(None, 8, perm=600)
+    with pytest.raises(ValueError, match=r"permission bits are octal$"):
+        Region(None, 8, perm=680)
 
 
 class TestRuntimeDirectory:
@@ -110,13 +155,33 @@ class TestRuntimeDirectory:
         monkeypatch.setattr(os, "geteuid", lambda: 4_000_000_001)
         assert runtime_directory() == Path("/dev/shm/samemap-4000000001")
 
-    def test_is_made_private_when_a_name_needs_it(self, directory: Path) -> None:
-        before = os.umask(0)
+    @pytest.mark.parametrize("umask", [0, 0o777])
+    def test_is_made_private_when_a_name_needs_it(self, directory: Path, umask: int) -> None:
+        before = os.umask(umask)
         try:
             Region.create("camera", 8).close()
         finally:
             os.umask(before)
         assert directory.stat().st_mode & 0o7777 == 0o700
+
+    @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+    def test_that_cannot_be_made_names_the_cure(
+        self, directory: Path, number: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Root may write everywhere, and no file system is full or read-only just for us.
+        def refuse(*_: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "mkdir", refuse)
+        with pytest.raises(OSError, match=r"cannot make.*set SAMEMAP_DIR to a directory of your own") as caught:
+            Region.create("camera", 8)
+        assert (caught.value.errno, caught.value.filename) == (number, str(directory))
+
+    def test_below_a_file_names_the_cure(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        directory.write_text("")
+        monkeypatch.setenv("SAMEMAP_DIR", str(directory / "below" / "it"))
+        with pytest.raises(OSError, match="set SAMEMAP_DIR to a directory of your own"):
+            Region.create("camera", 8)
 
     def test_is_not_made_by_opening(self, directory: Path) -> None:
         with pytest.raises(FileNotFoundError):

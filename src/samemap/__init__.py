@@ -6,6 +6,8 @@ The floors, from the ground up; imports run downwards only:
 - ``samemap.names``: where a name lives.
 - ``samemap.errors``: what is raised beside Python's own errors.
 - ``samemap.holders``: which processes map a file.
+- ``samemap.arrays``: numpy arrays over shared bytes.
+- ``samemap.handles``: descriptors that travel over sockets.
 - ``samemap.region``: `Region`, raw shared bytes.
 - ``samemap.cli``: the ``samemap`` command.
 """

@@ -23,7 +23,6 @@ MIN_RESERVATION: Final[int]
 class SegmentTruncated(OSError): ...
 
 @final
-@final
 class RegionStats:
     @property
     def size(self) -> int: ...

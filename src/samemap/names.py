@@ -33,7 +33,8 @@ def runtime_directory(*, create: bool = False) -> Path:
         Its path, whether or not it exists yet.
 
     Raises:
-        PermissionError: It exists, but it is not a private directory of this user.
+        PermissionError: It exists, but it is not a private directory of this user; or it may not be made.
+        OSError: It cannot be made (``EROFS``, ``ENOSPC``).
 
     Example:
         >>> import os
@@ -52,19 +53,32 @@ def _private_directory(create: bool) -> str:
     path = os.path.abspath(chosen) if chosen else f"{_SHARED_MEMORY}/samemap-{os.geteuid()}"
     try:
         found = os.lstat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if not create:
             return path
-        if chosen:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+        _make_private(path)
+        found = os.lstat(path)
+    _refuse_unsafe(path, found)
+    return path
+
+
+def _make_private(path: str) -> None:
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
             os.mkdir(path, 0o700)
         except FileExistsError:
             # Two creators at once: both are content with the directory of either.
-            pass
-        found = os.lstat(path)
-    _refuse_unsafe(path, found)
-    return path
+            return
+        # A umask may have taken away what we need ourselves.
+        os.chmod(path, 0o700)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"cannot make the runtime directory ({os.strerror(error.errno or 0)}); "
+            "set SAMEMAP_DIR to a directory of your own",
+            path,
+        ) from error
 
 
 def _refuse_unsafe(path: str, found: os.stat_result) -> None:
@@ -102,7 +116,8 @@ def resolve(name: str | os.PathLike[str], *, create: bool = False) -> str:
         The absolute path, not resolved through symbolic links.
 
     Raises:
-        ValueError: The name is empty, too long, starts with a dot, or holds a NUL or control character.
+        ValueError: The name is empty, too long, starts with a dot, or holds a NUL or control character; or the path
+            ends in ``/``, as those of directories do.
         TypeError: It is neither a string nor a path.
 
     Example:
@@ -118,13 +133,13 @@ def resolve(name: str | os.PathLike[str], *, create: bool = False) -> str:
             raise TypeError(f"a path must be text, not {type(text).__name__}: {text!r}")
         if "\0" in text or not text:
             raise ValueError(f"{text!r} is no path: it is empty or holds a NUL character")
-        return os.path.abspath(text)
+        return _absolute(text)
     if not isinstance(name, str):
         raise TypeError(f"a name is a str or an os.PathLike, not {type(name).__name__}: {name!r}")
     if "\0" in name:
         raise ValueError(f"{name!r} is no name: it holds a NUL character")
     if "/" in name:
-        return os.path.abspath(name)
+        return _absolute(name)
     if not name:
         raise ValueError("'' is no name: it is empty; None asks for anonymous memory")
     if name.startswith("."):
@@ -136,3 +151,10 @@ def resolve(name: str | os.PathLike[str], *, create: bool = False) -> str:
     if len(os.fsencode(name)) > LONGEST_NAME:
         raise ValueError(f"{name[:32]!r}... is no name: {len(os.fsencode(name))} bytes, at most {LONGEST_NAME}")
     return f"{_private_directory(create)}/{name}"
+
+
+def _absolute(path: str) -> str:
+    # abspath would drop the slash, and make a file where a directory was meant.
+    if path.endswith("/"):
+        raise ValueError(f"{path!r} ends in '/', so it names a directory; a region is a file in it")
+    return os.path.abspath(path)

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import errno
-import math
 import os
-import struct
 import time
 
-from . import _core
+from . import _core, arrays, handles
 from ._core import RegionStats
 from .names import resolve
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
+# So typing.get_type_hints() cannot resolve these names; type checkers and inspect.signature() need not.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
-    from typing import Any, Literal, Self
+    from typing import Any, Literal, Self, SupportsIndex
 
     from numpy.typing import DTypeLike, NDArray
 
     Mode = Literal["r", "rw"]
 
 __all__ = ["Region", "RegionStats"]
-
-# What `send_handle` says beside the descriptor, the same on every machine of one byte order:
-# magic, 1 when the receiver may write, padding, max_size.
-_HANDLE = struct.Struct("=8sB7xq")
-_HANDLE_MAGIC = b"samemap\x01"
 
 
 class Region(_core.Region):
@@ -55,13 +50,14 @@ class Region(_core.Region):
         any_owner: Accept a file that belongs neither to this user nor to root.
 
     Raises:
-        FileNotFoundError: Nothing is there, and no ``size`` was given; or ``wait`` ran out.
+        FileNotFoundError: Nothing is there, and no ``size`` was given; or ``wait`` ran out; or the directory that it
+            would be made in is missing.
         OSError: ``ENOSPC``: the file system has no room for ``size``; ``ENOMEM``: the machine or container has no
             memory for it; ``ENODATA``: the file is empty, and neither ``size`` nor ``wait`` was given; ``ELOOP``: the
             path is a symbolic link.
         PermissionError: The file belongs to another user, or this user may not open it in that mode.
-        ValueError: A size that is not positive or exceeds ``max_size``, a name that is none, or arguments that
-            contradict each other (``size`` with ``wait``, or with ``mode="r"``).
+        ValueError: A size that is not positive or exceeds ``max_size``, a name that is none, ``perm`` outside 0 to
+            0o777, or arguments that contradict each other (``size`` with ``wait``, or with ``mode="r"``).
 
     Example:
         >>> with Region(None, 4096) as region:
@@ -129,7 +125,8 @@ class Region(_core.Region):
         Raises:
             FileExistsError: It exists.
             OSError: ``ENOSPC``, ``ENOMEM``: there is no room for ``size`` bytes; nothing was made.
-            ValueError: ``size`` is below 1 or above ``max_size``.
+            FileNotFoundError: The directory that it would be made in is missing.
+            ValueError: ``size`` is below 1 or above ``max_size``, or ``perm`` is outside 0 to 0o777.
 
         Example:
             >>> region = Region.create("doc-create", 4096)
@@ -242,6 +239,9 @@ class Region(_core.Region):
         any_owner: bool,
     ) -> Self:
         writable = _writable(mode)
+        if not 0 <= perm <= 0o777:
+            slip = f", did you mean perm=0o{perm}?" if set(str(perm)) <= set("01234567") and perm <= 777 else ""
+            raise ValueError(f"perm={perm:#o} is outside 0 to 0o777; permission bits are octal{slip}")
         if wait is not None and not wait >= 0:
             raise ValueError(f"wait must be a number of seconds that is not negative, not {wait!r}")
         if wait is not None and size is not None:
@@ -265,11 +265,16 @@ class Region(_core.Region):
                     -1,
                 )
             except OSError as error:
-                if path is None or deadline is None or error.errno not in (errno.ENOENT, errno.ENODATA):
+                if path is None or error.errno not in (errno.ENOENT, errno.ENODATA):
+                    raise
+                if how != "open" and not os.path.isdir(parent := os.path.dirname(path)):
+                    error.strerror = f"its directory {parent} does not exist; make it first"
+                if deadline is None:
                     raise
                 left = deadline - time.monotonic()
                 if left <= 0 or not _core.wait_for_file(path, left):
-                    error.strerror = f"{error.strerror} (waited {wait:g} s)"
+                    what = str(error.strerror).partition("; ")[0]
+                    error.strerror = f"{what}; is the program that makes it running? (waited {wait:g} s)"
                     raise
             else:
                 region._name = None if name is None else os.fspath(name)
@@ -281,12 +286,16 @@ class Region(_core.Region):
         return self._name
 
     def array(
-        self, dtype: DTypeLike = "u1", shape: int | tuple[int, ...] | None = None, offset: int = 0
+        self,
+        dtype: DTypeLike = "u1",
+        shape: SupportsIndex | Iterable[SupportsIndex] | None = None,
+        offset: int = 0,
     ) -> NDArray[Any]:
         """See bytes of the region as a numpy array, without a copy.
 
         Args:
-            dtype: Any numpy dtype but objects; structured ones too.
+            dtype: Any numpy dtype but objects; structured ones too. One with a shape of its own, such as
+                ``"(2,3)f4"``, adds its axes after those of ``shape``.
             shape: Elements along each axis; ``None`` takes as many as fit, in one dimension.
             offset: Bytes before the first element.
 
@@ -296,6 +305,7 @@ class Region(_core.Region):
 
         Raises:
             ModuleNotFoundError: numpy is not installed (``pip install samemap[numpy]``).
+            TypeError: ``shape`` holds something else than integers.
             ValueError: It does not fit into the region, or the dtype holds Python objects.
 
         Example:
@@ -306,34 +316,7 @@ class Region(_core.Region):
             >>> float(frame.sum())
             9.0
         """
-        try:
-            import numpy as np
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                "Region.array() needs numpy: pip install 'samemap[numpy]'", name=error.name
-            ) from None
-        kind = np.dtype(dtype)
-        if kind.hasobject:
-            raise ValueError(f"dtype {kind} holds Python objects, whose addresses mean nothing to other processes")
-        if kind.itemsize == 0:
-            raise ValueError(f"dtype {kind} has no size")
-        memory = memoryview(self)
-        if not 0 <= offset <= len(memory):
-            raise ValueError(f"offset {offset} is outside the region of {len(memory)} bytes")
-        room = (len(memory) - offset) // kind.itemsize
-        dimensions = (room,) if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
-        if any(n < 0 for n in dimensions):
-            raise ValueError(f"shape {dimensions} has a negative number of elements")
-        count = math.prod(dimensions)
-        if count > room:
-            raise ValueError(
-                f"{count} elements of {kind} ({count * kind.itemsize} bytes at offset {offset}) do not fit "
-                f"into the region of {len(memory)} bytes; resize({offset + count * kind.itemsize}) makes room"
-            )
-        # frombuffer refuses empty memory; and only it, not ndarray(buffer=), keeps the export alive.
-        if count == 0:
-            return np.empty(dimensions, kind)
-        return np.frombuffer(memory, kind, count, offset).reshape(dimensions)
+        return arrays.array_over(memoryview(self), dtype, shape, offset)
 
     def read_text(
         self, offset: int = 0, size: int | None = None, *, encoding: str = "utf-8", errors: str = "strict"
@@ -413,19 +396,7 @@ class Region(_core.Region):
             ...     Region.recv_handle(theirs).size
             64
         """
-        import socket
-
-        fd = self.fileno()
-        if sock.family != socket.AF_UNIX:
-            # The kernel would drop the descriptor without a word.
-            raise OSError(
-                errno.EOPNOTSUPP, f"only AF_UNIX sockets carry descriptors, and this one is {sock.family.name}"
-            )
-        message = _HANDLE.pack(_HANDLE_MAGIC, self.mode == "rw", self.max_size)
-        # One call: a descriptor travels with the first byte, and 24 bytes fit any socket's buffer.
-        sent = socket.send_fds(sock, [message], [fd])
-        if sent != len(message):
-            sock.sendall(message[sent:])
+        handles.send(sock, self.fileno(), self.mode == "rw", self.max_size)
 
     @classmethod
     def recv_handle(cls, sock: socket.socket) -> Self:
@@ -449,31 +420,11 @@ class Region(_core.Region):
             ...     Region.recv_handle(theirs).name is None
             True
         """
-        import socket
-
-        message, fds, flags, _ = socket.recv_fds(sock, _HANDLE.size, 1, socket.MSG_CMSG_CLOEXEC)
+        fd, writable, max_size = handles.receive(sock)
         try:
-            if not message:
-                raise EOFError("the other side closed the socket before it sent a region")
-            # Only a stream delivers in pieces; elsewhere, and after what is no handle, more may never come.
-            while (
-                sock.type == socket.SOCK_STREAM
-                and len(message) < _HANDLE.size
-                and _HANDLE_MAGIC.startswith(message[: len(_HANDLE_MAGIC)])
-                and (more := sock.recv(_HANDLE.size - len(message)))
-            ):
-                message += more
-            whole = len(message) == _HANDLE.size and not flags & socket.MSG_TRUNC
-            if not whole or not message.startswith(_HANDLE_MAGIC):
-                raise ValueError(f"what came is not a region's handle: {message!r}")
-            if not fds:
-                hint = " (the limit on open files?)" if flags & socket.MSG_CTRUNC else ""
-                raise ValueError(f"the handle came without its descriptor{hint}")
-            _, writable, max_size = _HANDLE.unpack(message)
-            return cls._from_fd(fds[0], "rw" if writable else "r", max_size)
+            return cls._from_fd(fd, "rw" if writable else "r", max_size)
         finally:
-            for fd in fds:
-                os.close(fd)
+            os.close(fd)
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the file's name; the memory goes when its last holder is gone.
@@ -503,7 +454,16 @@ class Region(_core.Region):
                 None if path is None else str(path),
             )
 
+    def __iter__(self) -> Iterator[int]:
+        """Yield the bytes one by one, as they are when their turn comes; also those that growth adds meanwhile."""
+        index = 0
+        while index < len(self):
+            yield self[index]
+            index += 1
+
     def __enter__(self) -> Self:
+        # Raises when it is closed: a block around a closed region is a mistake, also where it never uses it.
+        self.fileno()
         return self
 
     def __exit__(
@@ -521,16 +481,23 @@ class Region(_core.Region):
         """Travel to another process: by descriptor while it is being spawned, else by path, else by descriptor.
 
         The receiver gets the same memory, never a copy; so `copy.copy` and unpickling in the same process do too.
+        Attributes of a subclass's instance travel with it.
+
+        What travels by descriptor (memory without a name, in a queue or a pool) can be received once, and only
+        while the sender runs: it hands the descriptor out. After that the receiver gets an ``OSError``
+        (``ENODATA``) that says so.
         """
         # Imported here because they cost more than all of samemap, and most programs never pickle a region.
         from multiprocessing import context, reduction
 
         here = (type(self), self.name, self.mode, self.max_size)
+        # Regions themselves have none; instances of subclasses do.
+        attributes = getattr(self, "__dict__", None) or None
         fd, path = self.fileno(), self.path
         if context.get_spawning_popen() is None and path is not None and _is_same_file(fd, path):
             identity = os.fstat(fd)
-            return _from_path, (*here, str(path), identity.st_dev, identity.st_ino)
-        return _from_descriptor, (*here, reduction.DupFd(fd))
+            return _from_path, (*here, str(path), identity.st_dev, identity.st_ino), attributes
+        return _from_descriptor, (*here, reduction.DupFd(fd)), attributes
 
 
 def _from_path(
@@ -551,7 +518,17 @@ def _from_path(
 
 
 def _from_descriptor(cls: type[Region], name: str | None, mode: Mode, max_size: int, handle: Any) -> Region:
-    fd = handle.detach()
+    from multiprocessing import AuthenticationError
+
+    try:
+        fd = handle.detach()
+    except (EOFError, FileNotFoundError, ConnectionError, AuthenticationError) as error:
+        called = "an anonymous region" if name is None else f"the region {name!r}"
+        raise OSError(
+            errno.ENODATA,
+            f"{called} did not arrive: its sender has ended, or it was received before; "
+            "keep the sender alive until it has arrived, or use a named region",
+        ) from error
     try:
         return cls._from_fd(fd, mode, max_size, name)
     finally:

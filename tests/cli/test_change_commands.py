@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 
@@ -61,6 +62,32 @@ def test_rm_tells_who_keeps_the_memory(run, last, holder, runtime_directory):
     assert holder.communicate()[0] == "Hello\n"
 
 
+def test_rm_json_tells_who_keeps_the_memory(run, last, holder, runtime_directory):
+    with Region.create("other", 64):
+        pass
+    result = run("rm", "last", "none", "other", "--json")
+    assert result.exit_code == 1
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert (first["name"], first["path"]) == ("last", str(runtime_directory / "last"))
+    assert [(found["pid"], found["access"]) for found in first["holders"]] == [(holder.pid, "rw")]
+    assert (second["name"], second["holders"]) == ("other", [])
+    assert list(runtime_directory.iterdir()) == []
+
+
+def test_names_cannot_steer_the_terminal(run, start, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "red\x1b[31m"
+    with Region.create(f"./{name}", 4096) as region:
+        program = start(
+            f"./{name}", source="import sys, samemap\nr = samemap.Region.open(sys.argv[1])\nprint('ready')\ninput()"
+        )
+        assert program.stdout.readline() == "ready\n"
+        shown = run("resize", f"./{name}", "1K").stderr + run("rm", f"./{name}").stderr
+    assert shown.count("red\\x1b[31m") >= 3
+    assert "\x1b" not in shown
+    assert not region.path.exists()
+
+
 def test_rm_refuses_what_another_user_owns_unless_forced(run, foreign, runtime_directory):
     result = run("rm", "last")
     assert result.exit_code == 1
@@ -94,6 +121,15 @@ def test_resize(run, last, size, expected):
     result = run("resize", "last", size)
     assert (result.output, result.exit_code) == ("", 0)
     assert last.size == expected
+
+
+def test_resize_json(run, last, runtime_directory):
+    assert json.loads(run("resize", "last", "+4K", "--json").output) == {
+        "name": "last",
+        "path": str(runtime_directory / "last"),
+        "before": 4096,
+        "size": 8192,
+    }
 
 
 def test_resize_keeps_what_is_there(run, last):
@@ -146,10 +182,19 @@ def test_shrinking_what_others_map_needs_a_yes(run, last, holder):
     refused = run("resize", "last", "-1K")
     assert refused.exit_code == 1
     assert refused.stderr.startswith(f"last is mapped by pid {holder.pid} (rw) ")
-    assert "takes memory from 1 process(es), and there is nobody to ask; --yes does it" in refused.stderr
+    assert "takes memory from 1 process, and there is nobody to ask; --yes does it" in refused.stderr
     assert last.size == 4096
     assert run("resize", "last", "-1K", "--yes").exit_code == 0
     assert last.size == 3072
+
+
+def test_without_standard_input_nobody_is_asked(samemap, last, holder):
+    program = samemap("resize", "last", "-1K", preexec_fn=lambda: os.close(0))
+    assert program.wait() == 1
+    told = program.stderr.read()
+    assert "there is nobody to ask; --yes does it" in told
+    assert "Traceback" not in told
+    assert last.size == 4096
 
 
 @pytest.mark.parametrize(("answer", "size", "status"), [("y\n", 3072, 0), ("n\n", 4096, 1)])

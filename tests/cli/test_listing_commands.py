@@ -79,13 +79,20 @@ def test_ls_says_when_it_could_not_look(run, last, monkeypatch):
     monkeypatch.setattr(listing, "survey", lambda files: Survey(dict.fromkeys(files, ()), 7))
     assert run("ls").output.splitlines()[1].endswith(" 0?")
     assert records(run("ls", "--json").output)[0]["unseen_processes"] == 7
-    assert "? perhaps more: 7 process(es) did not let us look" in run("stat", "last").output
+    assert "? perhaps more: 7 processes did not let us look" in run("stat", "last").output
 
 
 def test_ls_of_a_directory(run, tmp_path):
     (tmp_path / "raw").write_bytes(b"123")
     (record,) = records(run("ls", str(tmp_path), "--json").output)
     assert (record["name"], record["size"]) == ("raw", 3)
+
+
+def test_ls_of_a_directory_that_is_missing(run, tmp_path):
+    result = run("ls", str(tmp_path / "missing"))
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"samemap ls: {tmp_path / 'missing'}: No such file or directory")
+    assert result.stdout == ""
 
 
 def test_ls_of_what_is_no_directory(run, tmp_path):

@@ -7,7 +7,7 @@ import math
 import click
 import pytest
 
-from samemap.cli.display import human_size, printable
+from samemap.cli.display import counted_processes, human_size, printable
 from samemap.cli.parameters import PERMISSION, SIZE_CHANGE, Duration, SizeChange, parse_size
 
 
@@ -108,6 +108,10 @@ def test_permissions():
 )
 def test_sizes_for_people(size, shown):
     assert human_size(size) == shown
+
+
+def test_processes_are_counted():
+    assert [counted_processes(count) for count in (0, 1, 2)] == ["0 processes", "1 process", "2 processes"]
 
 
 def test_what_is_printable_stays():

@@ -77,6 +77,7 @@ def test_waiting_in_vain_says_how_long(run, runtime_directory):
     result = run("read", "none", "--wait", "20ms")
     assert result.exit_code == 1
     assert "(waited 0.02 s)" in result.stderr
+    assert "--wait" not in result.stderr
 
 
 def test_empty_says_what_to_do(run, runtime_directory):

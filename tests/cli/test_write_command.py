@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+from datetime import datetime
 
 import pytest
 
@@ -77,16 +79,70 @@ def test_a_small_file_grows_only_when_it_must(run, runtime_directory):
     assert path.read_bytes() == b"Hello!".ljust(PAGE_SIZE, b"\0")
 
 
-def test_size_is_kept_and_text_that_does_not_fit_is_refused(run):
+def test_size_is_what_the_region_gets(run, last):
+    assert run("write", "new", "--size", "64K", "Hello").exit_code == 0
+    assert size("new") == 65536
     assert run("write", "last", "--size", "64K", "Hello").exit_code == 0
     assert size() == 65536
-    refused = run("write", "tiny", "--size", "8", "Hello World")
-    assert refused.exit_code == 1
-    assert refused.stderr == (
-        "samemap write: tiny: the text needs 12 bytes with its NUL, and the region has 8; "
-        "leave out --size, and it grows\n"
+    # A larger one stays.
+    assert run("write", "last", "--size", "4K", "World").exit_code == 0
+    assert (size(), text()) == (65536, "World")
+
+
+def test_text_that_needs_more_than_size_is_refused_in_every_case(run, last, runtime_directory):
+    for name in ("new", "last"):
+        refused = run("write", name, "--size", "8", "Hello World")
+        assert refused.exit_code == 1
+        assert refused.stderr == (
+            f"samemap write: {name}: the text needs 12 bytes with its NUL, and --size allows 8; "
+            "leave it out, and the region grows\n"
+        )
+    assert last.read_text() == ""
+    assert [entry.name for entry in runtime_directory.iterdir()] == ["last"]
+    assert run("write", "new", "--size", "12", "Hello World").exit_code == 0
+    assert size("new") == 12
+
+
+def test_size_is_restored_after_a_truncation(samemap):
+    writer = samemap("write", "last", "--size", "6000", "--json")
+    for line in ("before", "after"):
+        writer.stdin.write(line + "\n")
+        writer.stdin.flush()
+        assert json.loads(writer.stdout.readline())["size"] == 6000
+        with Region.open("last") as region:
+            os.ftruncate(region.fileno(), 0)
+    writer.stdin.close()
+    assert writer.wait() == 0
+
+
+def test_json_tells_each_write(run):
+    result = run("write", "last", "--json", input=b"one\nt\xffo\n")
+    first, second = map(json.loads, result.output.splitlines())
+    assert (first["name"], first["text"], first["woken"], first["size"]) == ("last", "one", 0, 4096)
+    assert second["text"] == "t\\xffo"
+    assert datetime.fromisoformat(first["time"]) <= datetime.fromisoformat(second["time"])
+
+
+def test_without_standard_input(samemap):
+    # As `samemap write last <&-` in a shell.
+    def close() -> None:
+        os.close(0)
+
+    program = samemap("write", "last", preexec_fn=close)
+    assert program.wait() == 2
+    told = program.stderr.read()
+    assert "nothing to write: give a TEXT, or pipe one in" in told
+    assert "Traceback" not in told
+    assert samemap("write", "last", "Hello", preexec_fn=close).wait() == 0
+    assert text() == "Hello"
+
+
+def test_a_missing_directory_is_to_be_made_first(run, tmp_path):
+    result = run("write", str(tmp_path / "missing" / "last"), "Hello")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"samemap write: {tmp_path}/missing/last: its directory {tmp_path}/missing does not exist; make it first\n"
     )
-    assert text("tiny") == ""
 
 
 def test_a_region_without_room_for_a_bell_is_written(run):

@@ -16,7 +16,7 @@ import pytest
 from isolated import descriptors
 
 from samemap import PAGE_SIZE, Region
-from samemap.region import _HANDLE, _HANDLE_MAGIC
+from samemap.handles import HANDLE, MAGIC
 
 Start = Callable[..., subprocess.Popen[str]]
 Pair = tuple[socket.socket, socket.socket]
@@ -55,7 +55,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 
 def handle(writable: int = 1, max_size: int = PAGE_SIZE) -> bytes:
-    return _HANDLE.pack(_HANDLE_MAGIC, writable, max_size)
+    return HANDLE.pack(MAGIC, writable, max_size)
 
 
 class TestStranger:

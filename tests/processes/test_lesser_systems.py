@@ -82,7 +82,7 @@ with Region.create("file", 10) as region, Region.open("file") as other:
     region.resize(70_000)
     assert region[:10] == view == b"0123456789"
     assert region[10:] == bytes(70_000 - 10)
-    assert os.stat(region.path).st_blocks * 512 >= 70_000
+    assert os.stat(region.path).st_size == len(region) == 70_000  # sparse: others may write there at once, so no zeros
     assert other[69_999] == 0
 """
     )

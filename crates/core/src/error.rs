@@ -95,8 +95,9 @@ impl fmt::Display for Error {
             Self::Invalid(what) => f.write_str(what),
             Self::Truncated { known, actual } if actual >= known => write!(
                 f,
-                "pages of the file were gone when this process touched them: somebody truncated it, and it has {actual} \
-                 bytes again; what was read there were zeros, and what was written there is lost"
+                "pages of the file could not be had when this process touched them, and it has {actual} bytes again: \
+                 somebody truncated it meanwhile, or there was no space, or the storage failed; what was read there \
+                 were zeros, and what was written there is lost"
             ),
             Self::Truncated { known, actual } => write!(
                 f,
@@ -108,11 +109,15 @@ impl fmt::Display for Error {
                 "cannot shrink from {size} to {wanted} bytes while {views} view(s) of the region live \
                  (max_size={max_size}): delete or release them first"
             ),
-            Self::Viewed { views, wanted, size, max_size } => write!(
-                f,
-                "cannot grow from {size} to {wanted} bytes, beyond max_size={max_size}, while {views} view(s) of the \
-                 region live, because it would move: delete or release them, or reserve more with max_size="
-            ),
+            Self::Viewed { views, wanted, size, max_size } => {
+                // Others may have grown the file already: then this process only wants to see all of it.
+                let what = if wanted == size { "see all of".to_owned() } else { format!("grow from {size} to") };
+                write!(
+                    f,
+                    "cannot {what} {wanted} bytes, beyond max_size={max_size}, while {views} view(s) of the region live, \
+                     because it would move: delete or release them, or reserve more with max_size="
+                )
+            }
             Self::Os { doing, .. } => f.write_str(doing),
             Self::Empty => f.write_str(
                 "the file is empty: nobody has given it a size yet; wait=SECONDS waits until somebody does, size= does it",

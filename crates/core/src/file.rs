@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, MemfdFlags, Mode, OFlags, RenameFlags, SealFlags};
+use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FileType, FlockOperation, MemfdFlags, Mode, OFlags, RenameFlags, SealFlags};
 use rustix::io::Errno;
 
 use crate::error::Error;
@@ -86,7 +87,15 @@ pub fn check_regular(file: BorrowedFd<'_>) -> Result<(), Error> {
     match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile => Ok(()),
         FileType::Directory => Err(Error::os(Errno::ISDIR, "it is a directory, not a file to map")),
-        other => Err(Error::os(Errno::NODEV, format!("it is a {other:?}, not a regular file or memfd to map"))),
+        other => {
+            let kind = match other {
+                FileType::Fifo => "FIFO",
+                FileType::CharacterDevice | FileType::BlockDevice => "device",
+                FileType::Socket => "socket",
+                _ => "special file",
+            };
+            Err(Error::os(Errno::NODEV, format!("it is a {kind}, not a regular file or memfd to map")))
+        }
     }
 }
 
@@ -106,12 +115,28 @@ fn check_owner(file: BorrowedFd<'_>) -> Result<(), Error> {
     ))
 }
 
-/// Makes a file that appears whole, under a name that must be free.
+/// A file that is whole, but has not got its name yet. Dropped without it, it is gone.
+#[derive(Debug)]
+pub struct Draft {
+    /// The name that it has meanwhile, on file systems where none is not possible.
+    temporary: Option<PathBuf>,
+}
+
+/// What came of [`Draft::publish`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// The file has its name.
+    Yes,
+    /// A file without any name cannot get one here: make it [beside](draft_beside) its place.
+    NeedsName,
+}
+
+/// Makes a file for `path`, without a name if that is possible.
 ///
 /// # Errors
 ///
-/// `EEXIST`, `ENOSPC` and what the system calls say; then nothing is left behind.
-pub fn create(path: &Path, make: Make) -> Result<OwnedFd, Error> {
+/// `ENOSPC` and what the system calls say; then nothing is left behind.
+pub fn draft(path: &Path, make: Make) -> Result<(OwnedFd, Draft), Error> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -120,46 +145,70 @@ pub fn create(path: &Path, make: Make) -> Result<OwnedFd, Error> {
     match fs::open(directory, flags, Mode::RUSR | Mode::WUSR) {
         Ok(file) => {
             prepare(file.as_fd(), make)?;
-            match link(file.as_fd(), path) {
-                Ok(()) => Ok(file),
-                Err(Errno::EXIST) => Err(exists()),
-                // Without /proc, or on a file system that cannot link what has no name.
-                Err(Errno::NOENT | Errno::OPNOTSUPP | Errno::PERM | Errno::XDEV) => create_by_rename(path, make),
-                Err(errno) => Err(refused(errno, "cannot give the new file its name")),
-            }
+            Ok((file, Draft { temporary: None }))
         }
         // A file system, or kernel, that knows no O_TMPFILE.
-        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => create_by_rename(path, make),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => draft_beside(path, make),
         Err(errno) => Err(refused(errno, "cannot create it")),
+    }
+}
+
+/// Makes a file for `path` under a temporary name beside it.
+///
+/// # Errors
+///
+/// As [`draft`].
+pub fn draft_beside(path: &Path, make: Make) -> Result<(OwnedFd, Draft), Error> {
+    let (temporary, file) = create_temporary(path)?;
+    let draft = Draft { temporary: Some(temporary) };
+    prepare(file.as_fd(), make)?;
+    Ok((file, draft))
+}
+
+impl Draft {
+    /// Gives the file its name, which must be free.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST`, and what the system calls say.
+    pub fn publish(mut self, file: BorrowedFd<'_>, path: &Path) -> Result<Published, Error> {
+        let done = match &self.temporary {
+            None => match link(file, path) {
+                // Without /proc, or on a file system that cannot link what has no name.
+                Err(Errno::NOENT | Errno::OPNOTSUPP | Errno::PERM | Errno::XDEV) => return Ok(Published::NeedsName),
+                other => other,
+            },
+            Some(temporary) => match fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
+                // A file system that cannot promise NOREPLACE: a hard link never replaces either, and the temporary
+                // name goes when this is dropped.
+                Err(Errno::INVAL | Errno::NOSYS) => fs::linkat(CWD, temporary, CWD, path, AtFlags::empty()),
+                Ok(()) => {
+                    self.temporary = None;
+                    Ok(())
+                }
+                other => other,
+            },
+        };
+        match done {
+            Ok(()) => Ok(Published::Yes),
+            Err(Errno::EXIST) => Err(Error::os(Errno::EXIST, "it exists; open() opens it, Region(name, size) takes it as it is")),
+            Err(errno) => Err(refused(errno, "cannot give the new file its name")),
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // Best effort: whatever went wrong before is the thing to tell.
+            let _ = fs::unlink(temporary);
+        }
     }
 }
 
 fn link(file: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
     // By way of /proc, because AT_EMPTY_PATH asks for a privilege: open(2), O_TMPFILE.
     fs::linkat(CWD, format!("/proc/self/fd/{}", file.as_raw_fd()), CWD, path, AtFlags::SYMLINK_FOLLOW)
-}
-
-fn create_by_rename(path: &Path, make: Make) -> Result<OwnedFd, Error> {
-    let (temporary, file) = create_temporary(path)?;
-    let done = prepare(file.as_fd(), make).and_then(|()| {
-        let renamed = match fs::renameat_with(CWD, &temporary, CWD, path, RenameFlags::NOREPLACE) {
-            // A file system that cannot promise NOREPLACE: a hard link never replaces either.
-            Err(Errno::INVAL | Errno::NOSYS) => {
-                fs::linkat(CWD, &temporary, CWD, path, AtFlags::empty()).and_then(|()| fs::unlink(&temporary))
-            }
-            other => other,
-        };
-        match renamed {
-            Ok(()) => Ok(()),
-            Err(Errno::EXIST) => Err(exists()),
-            Err(errno) => Err(refused(errno, "cannot give the new file its name")),
-        }
-    });
-    if done.is_err() {
-        // Best effort: the first error is the one to tell.
-        let _ = fs::unlink(&temporary);
-    }
-    done.map(|()| file)
 }
 
 fn create_temporary(path: &Path) -> Result<(PathBuf, OwnedFd), Error> {
@@ -179,7 +228,17 @@ fn create_temporary(path: &Path) -> Result<(PathBuf, OwnedFd), Error> {
 }
 
 fn prepare(file: BorrowedFd<'_>, make: Make) -> Result<(), Error> {
-    grow(file, 0, make.size, make.sparse)?;
+    if make.sparse {
+        extend_sparse(file, make.size)?;
+    } else {
+        check_memory(file, 0, make.size)?;
+        match reserve(file, 0, make.size) {
+            // Nobody else has the file yet, so what cannot be reserved can be filled.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => fill(file, make.size),
+            other => other,
+        }
+        .map_err(|errno| no_room(file, errno, 0, make.size))?;
+    }
     // fchmod, because the umask cuts what open(2) is given, and perm= is said to be exact.
     fs::fchmod(file, Mode::from_raw_mode(make.perm)).map_err(|errno| refused(errno, "cannot set its permissions"))
 }
@@ -232,32 +291,46 @@ pub fn allocated(file: BorrowedFd<'_>) -> Result<usize, Error> {
 
 /// Grows the file from `old` to `new` bytes; never shortens it, whatever others do at the same time.
 ///
+/// Where the file system cannot reserve space, the new bytes are sparse: they cannot be filled with zeros, because
+/// others may have grown the file too, and written there.
+///
 /// # Errors
 ///
-/// `ENOSPC`, `EFBIG`: then its size has not changed.
+/// `ENOSPC`, `EFBIG`, `ENOMEM`: then its size has not changed.
 pub fn grow(file: BorrowedFd<'_>, old: usize, new: usize, sparse: bool) -> Result<(), Error> {
     if sparse {
         return extend_sparse(file, new);
     }
-    let explain = |errno: Errno| no_room(file, errno, old, new);
     check_memory(file, old, new)?;
-    // First the space, then the size: nobody ever sees bytes without space behind them.
-    match fallocate(file, FallocateFlags::KEEP_SIZE, old, new) {
-        Ok(()) => fallocate(file, FallocateFlags::empty(), old, new).map_err(explain),
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => fill(file, old, new).map_err(explain),
-        Err(errno) => Err(explain(errno)),
+    match reserve(file, old, new) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => extend_sparse(file, new),
+        other => other.map_err(|errno| no_room(file, errno, old, new)),
     }
+}
+
+/// Reserves space for all bytes from `old` to `new`, and then extends the file to them.
+fn reserve(file: BorrowedFd<'_>, old: usize, new: usize) -> Result<(), Errno> {
+    if !is_in_memory(file) {
+        // First the space, then the size: nobody ever sees bytes without space behind them. tmpfs does so by itself,
+        // and takes back what it has reserved when the process is killed meanwhile.
+        fallocate(file, FallocateFlags::KEEP_SIZE, old, new)?;
+    }
+    fallocate(file, FallocateFlags::empty(), old, new)
+}
+
+/// Whether it lies on a tmpfs, or is a memfd.
+fn is_in_memory(file: BorrowedFd<'_>) -> bool {
+    /// What fstatfs(2) says of them.
+    const TMPFS_MAGIC: i64 = 0x0102_1994;
+    fs::fstatfs(file).is_ok_and(|found| found.f_type == TMPFS_MAGIC)
 }
 
 /// Refuses, before the kernel kills somebody for it, what a file system in memory plainly cannot hold.
 fn check_memory(file: BorrowedFd<'_>, old: usize, new: usize) -> Result<(), Error> {
     /// What is smaller is not worth asking for: it takes longer to read the answers than to reserve it.
     const ASK_FROM: u64 = 1 << 20;
-    /// What fstatfs(2) gives for tmpfs, and for memfds.
-    const TMPFS_MAGIC: i64 = 0x0102_1994;
-
     let wanted = new.saturating_sub(old) as u64;
-    if wanted < ASK_FROM || !fs::fstatfs(file).is_ok_and(|found| found.f_type == TMPFS_MAGIC) {
+    if wanted < ASK_FROM || !is_in_memory(file) {
         return Ok(());
     }
     if free_space(file).is_some_and(|free| free < wanted) {
@@ -306,29 +379,71 @@ fn without_signals<T>(call: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Takes space by writing zeros past the end, where the file system cannot reserve any.
-fn fill(file: BorrowedFd<'_>, old: usize, new: usize) -> Result<(), Errno> {
+/// Takes space for a file that nobody else has yet by writing zeros.
+fn fill(file: BorrowedFd<'_>, size: usize) -> Result<(), Errno> {
     static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-    let mut at = old;
-    while at < new {
-        match rustix::io::pwrite(file, &ZEROS[..ZEROS.len().min(new - at)], at as u64) {
+    let mut at = 0;
+    while at < size {
+        match rustix::io::pwrite(file, &ZEROS[..ZEROS.len().min(size - at)], at as u64) {
             Ok(written) => at += written,
             Err(Errno::INTR) => {}
-            Err(errno) => {
-                // Best effort: the first error is the one to tell.
-                let _ = fs::ftruncate(file, old as u64);
-                return Err(errno);
-            }
+            Err(errno) => return Err(errno),
         }
     }
     Ok(())
 }
 
 fn extend_sparse(file: BorrowedFd<'_>, new: usize) -> Result<(), Error> {
-    if size(file)? >= new {
-        return Ok(());
+    let turn = Turn::wait(file);
+    if size(file)? < new {
+        fs::ftruncate(file, new as u64).map_err(|errno| refused(errno, "cannot extend it"))?;
     }
-    fs::ftruncate(file, new as u64).map_err(|errno| refused(errno, "cannot extend it"))
+    drop(turn);
+    Ok(())
+}
+
+/// The right to look at a file's size and set it, among processes that ask for it; until dropped.
+///
+/// ftruncate(2) also shortens, so that two who extend at once must not both look and then both act.
+struct Turn(Option<OwnedFd>);
+
+impl Turn {
+    /// How often to ask, a millisecond apart. Who has it needs microseconds; but whoever was forked meanwhile keeps it
+    /// too, and could keep it for ever if its parent was killed just then.
+    const ATTEMPTS: usize = 200;
+
+    /// Waits for it, for a while. Where there is no /proc, or files cannot be locked, there is none.
+    fn wait(file: BorrowedFd<'_>) -> Self {
+        // An open file description of its own: others of this process must wait, too.
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let Ok(own) = fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) else { return Self(None) };
+        for _ in 0..Self::ATTEMPTS {
+            match fs::flock(&own, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Self(Some(own)),
+                Err(Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(1)),
+                Err(_) => break,
+            }
+        }
+        Self(None)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(own) = &self.0 {
+            // Not by closing: whoever was forked meanwhile has it open, too. It fails only for what is not locked.
+            let _ = fs::flock(own, FlockOperation::Unlock);
+        }
+    }
+}
+
+/// Writes changed bytes to storage, also those changed through mappings.
+///
+/// # Errors
+///
+/// `EIO`, `ENOSPC`.
+pub fn flush(file: BorrowedFd<'_>) -> Result<(), Error> {
+    fs::fdatasync(file).map_err(|errno| refused(errno, "cannot flush"))
 }
 
 /// Shortens the file.
@@ -375,10 +490,6 @@ fn no_room(file: BorrowedFd<'_>, errno: Errno, old: usize, new: usize) -> Error 
     };
     let free = free.unwrap_or_default();
     Error::os(errno, format!("cannot reserve {} bytes (from {old} to {new}): {}{free}{cure}", new - old, text(errno)))
-}
-
-fn exists() -> Error {
-    Error::os(Errno::EXIST, "it exists; open() opens it, Region(name, size) takes it as it is")
 }
 
 pub(crate) fn refused(errno: Errno, doing: &str) -> Error {

@@ -81,10 +81,8 @@ impl Watch {
     }
 
     /// Whether a page of the range was found missing since [`Watch::clear`].
-    #[inline]
-    pub(crate) fn has_faulted(&self) -> bool {
-        // Relaxed: set by a handler on a thread that goes on to ask here itself; other threads may be told later.
-        self.node.faulted.load(Ordering::Relaxed)
+    pub(crate) fn faulted(&self) -> &'static AtomicBool {
+        &self.node.faulted
     }
 
     /// Forgets the mark.
@@ -107,15 +105,17 @@ impl Drop for Watch {
     }
 }
 
-fn find(address: usize) -> Option<&'static Node> {
+fn find(address: usize) -> Option<(&'static Node, usize)> {
     // Acquire [guard.list]
     let mut at = HEAD.load(Ordering::Acquire);
     // SAFETY: nodes are leaked, so a pointer from the list is valid for ever, or null at its end.
     while let Some(node) = unsafe { at.as_ref() } {
         // Acquire [guard.range]
         let start = node.start.load(Ordering::Acquire);
-        if start != 0 && (start..node.end.load(Ordering::Relaxed)).contains(&address) {
-            return Some(node);
+        let end = node.end.load(Ordering::Relaxed);
+        // Looked at again, so that start and end are of one range: a node is free before it gets another.
+        if start != 0 && (start..end).contains(&address) && node.start.load(Ordering::Acquire) == start {
+            return Some((node, end));
         }
         at = node.next.load(Ordering::Relaxed);
     }
@@ -154,16 +154,24 @@ fn set_action(action: &libc::sigaction) -> bool {
     unsafe { libc::sigaction(libc::SIGBUS, action, ptr::null_mut()) == 0 }
 }
 
-/// Puts our handler in front, unless it is. The caller holds FREE.
+/// Puts our handler in front again, where others have stepped in front of it, or taken it away, since the last time.
 ///
-/// It is asked at each new mapping, because others (faulthandler, say) may have stepped in front since the last one.
+/// Asked at each new mapping, and wherever a region makes a system call anyway.
+pub(crate) fn stay_in_front() {
+    let _free = lock_free_nodes();
+    // It has succeeded before, and the kernel has no reason to refuse it now.
+    let _ = install();
+}
+
+/// Puts our handler in front, unless it is. The caller holds FREE.
 fn install() -> Result<(), Errno> {
     let found = current_action()?;
     let handler = on_sigbus as Action as libc::sighandler_t;
     if found.sa_sigaction == handler {
         return Ok(());
     }
-    if BEFORE.set(found).is_err() {
+    // Where nobody is in front, somebody has taken us away by putting back who was there before: nobody new.
+    if BEFORE.set(found).is_err() && found.sa_sigaction != libc::SIG_DFL {
         // Leaked: the handler may be reading the one before it.
         IN_FRONT.store(Box::leak(Box::new(found)), Ordering::Release);
     }
@@ -183,8 +191,8 @@ extern "C" fn on_sigbus(signal: libc::c_int, info: *mut libc::siginfo_t, context
         LET_PASS.store(false, Ordering::Relaxed);
         // SAFETY: BUS_ADRERR is a fault, for which the kernel fills in si_addr.
         let address = unsafe { about.si_addr() } as usize;
-        if let Some(node) = find(address)
-            && cover(node, address)
+        if let Some((node, end)) = find(address)
+            && cover(node, address, end)
         {
             node.faulted.store(true, Ordering::Relaxed);
             return;
@@ -194,13 +202,13 @@ extern "C" fn on_sigbus(signal: libc::c_int, info: *mut libc::siginfo_t, context
 }
 
 /// Maps zeros over the page of `address`, or from there to the end of the range.
-fn cover(node: &Node, address: usize) -> bool {
+fn cover(node: &Node, address: usize, end: usize) -> bool {
     let page = rustix::param::page_size();
     let readable = ProtFlags::READ;
     let access = if node.writable.load(Ordering::Relaxed) { readable | ProtFlags::WRITE } else { readable };
     let start = address & !(page - 1);
     let single = node.covers.fetch_add(1, Ordering::Relaxed) < SINGLE_COVERS;
-    let length = if single { page } else { node.end.load(Ordering::Relaxed) - start };
+    let length = if single { page } else { end - start };
     let flags = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
     // SAFETY: the pages lie inside a mapping of ours (they are whole pages), whose owner is using it and so keeps it
     // mapped. No file loses anything: at worst this process sees zeros for pages that are there, in a range that is
@@ -215,12 +223,15 @@ fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
     let me = rustix::thread::gettid().as_raw_nonzero().get();
     // Acquire: pairs with the Release of `install`.
     let in_front = IN_FRONT.load(Ordering::Acquire);
+    // Whom we called has raised the signal again, so that its own predecessor gets it; or has returned without mending
+    // anything, as faulthandler does once it is disabled, and the instruction has faulted again.
     let again = CHAINING.load(Ordering::Relaxed) == me;
+    let futile = if code > 0 { repeats(info, me) } else { 0 };
     // SAFETY: null, or leaked by `install`.
     let next = match unsafe { in_front.as_ref() } {
-        // Whom we called has raised the signal again, so that its own predecessor gets it.
-        Some(action) if !again => Some(action),
-        _ => BEFORE.get(),
+        Some(action) if !again && futile < FUTILE => Some(action),
+        _ if futile < 2 * FUTILE => BEFORE.get(),
+        _ => None,
     };
     match next.map(|action| (action.sa_sigaction, action)) {
         Some((libc::SIG_IGN, _)) if code <= 0 => {}
@@ -237,6 +248,27 @@ fn pass_on(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::
             }
             default_action(signal, code);
         }
+    }
+}
+
+/// So many times in a row may a fault come back before somebody else is asked to handle it.
+const FUTILE: u32 = 8;
+
+/// How often this very fault has come back to this thread, without another in between.
+fn repeats(info: *mut libc::siginfo_t, thread: i32) -> u32 {
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    static TIMES: AtomicU32 = AtomicU32::new(0);
+    // SAFETY: the kernel's siginfo, of a fault, for which it fills in si_addr.
+    let about = unsafe { &*info };
+    // SAFETY: as above.
+    let address = unsafe { about.si_addr() } as usize;
+    // Two threads at once only make each other's counts start anew.
+    let fault = address.rotate_left(24) ^ thread.unsigned_abs() as usize;
+    if LAST.swap(fault, Ordering::Relaxed) == fault {
+        TIMES.fetch_add(1, Ordering::Relaxed) + 1
+    } else {
+        TIMES.store(0, Ordering::Relaxed);
+        0
     }
 }
 

@@ -6,9 +6,10 @@
 use std::ffi::c_void;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
-use rustix::mm::{self, Advice, MapFlags, MremapFlags, MsyncFlags, ProtFlags};
+use rustix::mm::{self, Advice, MapFlags, MremapFlags, ProtFlags};
 
 use crate::file::page_size;
 use crate::guard::Watch;
@@ -49,6 +50,9 @@ impl Mapping {
     /// The caller holds the only handle (`self` by value), so nobody has an address into the old place.
     pub(crate) fn grow(mut self, file: BorrowedFd<'_>, reserved: usize) -> Result<Self, (Self, Errno)> {
         let old = self.base.as_ptr().cast::<c_void>();
+        // A locked mapping would lock all that it grows by, which may be much more than anybody asked for. It fails only
+        // where nothing is mapped.
+        let _ = self.unlock(0, self.reserved);
         // SAFETY: the range is ours, and nobody holds an address into it: see above.
         match unsafe { mm::mremap(old, self.reserved, reserved, MremapFlags::MAYMOVE) } {
             Ok(address) => {
@@ -77,10 +81,11 @@ impl Mapping {
     pub(crate) fn restore(&self, file: BorrowedFd<'_>) -> Result<(), Errno> {
         let flags = MapFlags::SHARED | MapFlags::FIXED;
         let base = self.base.as_ptr().cast::<c_void>();
+        // Before, not after: a view that touches a hole in between leaves its mark, at worst one too many.
+        self.watch.as_ref().inspect(|watch| watch.clear());
         // SAFETY: the range is ours and stays mapped throughout: FIXED replaces it in one step. Whoever holds an
         // address sees the file again, which is what the address was given out for.
         unsafe { mm::mmap(base, self.reserved, access(self.writable), flags, file, 0)? };
-        self.watch.as_ref().inspect(|watch| watch.clear());
         Ok(())
     }
 
@@ -96,22 +101,20 @@ impl Mapping {
         self.reserved
     }
 
+    /// Whether somebody touched a page that was not there. It stays valid, if meaningless, after the mapping is gone.
+    pub(crate) fn faulted(&self) -> &'static AtomicBool {
+        static NOTHING: AtomicBool = AtomicBool::new(false);
+        self.watch.as_ref().map_or(&NOTHING, Watch::faulted)
+    }
+
     /// Whether somebody touched a page that was not there.
-    #[inline]
     pub(crate) fn has_faulted(&self) -> bool {
-        self.watch.as_ref().is_some_and(Watch::has_faulted)
+        self.faulted().load(Ordering::Relaxed)
     }
 
     /// Notes that a system call found a page missing.
     pub(crate) fn mark_faulted(&self) {
         self.watch.as_ref().inspect(|watch| watch.mark());
-    }
-
-    /// Writes `offset..offset + length` to the file's storage, and waits for it.
-    pub(crate) fn flush(&self, offset: usize, length: usize) -> Result<(), Errno> {
-        let (start, length) = self.pages(offset, length);
-        // SAFETY: the range lies in the mapping; msync changes no bytes.
-        unsafe { mm::msync(start, length, MsyncFlags::SYNC) }
     }
 
     /// Advises the kernel on `offset..offset + length`; the advice must keep the bytes.
@@ -138,15 +141,19 @@ impl Mapping {
 
     /// Bytes of the first `length` that are in memory, in whole pages.
     pub(crate) fn resident(&self, length: usize) -> Result<usize, Errno> {
-        let (start, length) = self.pages(0, length.min(self.reserved));
-        let mut pages = vec![0_u8; length.div_ceil(page_size())];
-        // SAFETY: the range lies in the mapping, and the vector has a byte for each of its pages.
-        let done = unsafe { libc::mincore(start, length, pages.as_mut_ptr()) };
-        if done == 0 {
-            Ok(pages.iter().filter(|page| **page & 1 == 1).count() * page_size())
-        } else {
-            Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
+        // In pieces, because the answer has a byte for each page, and sparse mappings have many.
+        let mut pages = [0_u8; 64 << 10];
+        let piece = pages.len() * page_size();
+        let mut resident = 0;
+        for offset in (0..length.min(self.reserved)).step_by(piece) {
+            let (start, length) = self.pages(offset, piece.min(length - offset));
+            // SAFETY: the range lies in the mapping, and the array has a byte for each of its pages.
+            if unsafe { libc::mincore(start, length, pages.as_mut_ptr()) } != 0 {
+                return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO));
+            }
+            resident += pages[..length.div_ceil(page_size())].iter().filter(|page| **page & 1 == 1).count();
         }
+        Ok(resident * page_size())
     }
 
     /// The range, widened to whole pages.

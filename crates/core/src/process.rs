@@ -28,14 +28,19 @@ fn lock<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes a gate that survives forks.
-pub(crate) fn gate() -> Arc<Gate> {
+/// Registers what must be done around forks, once.
+pub(crate) fn register_hooks() {
     static HOOKS: Once = Once::new();
     HOOKS.call_once(|| {
         // SAFETY: the handlers take and release locks of this module, and live as long as the process: the extension
         // is never unloaded. It fails only without memory, and then forks go on as without us.
         unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork_in_child)) };
     });
+}
+
+/// Makes a gate that survives forks.
+pub(crate) fn gate() -> Arc<Gate> {
+    register_hooks();
     let gate = Arc::new(Gate::new());
     let mut gates = lock(&GATES);
     if gates.len() == gates.capacity() {
@@ -81,7 +86,7 @@ fn wake_sleepers(gate: &Gate) {
         let word: *const AtomicU32 = std::ptr::with_exposed_provenance(sleeper.word);
         // SAFETY: a sleeper is listed only while it holds a pin of its gate, so its word is mapped; the list is locked.
         let word = unsafe { &*word };
-        // A page that is gone wakes its sleepers by itself: the kernel answers EFAULT.
+        // EFAULT where somebody truncated the page away: its sleepers look again when they have slept the longest.
         let _ = bell::wake(word, u32::MAX);
     }
 }

@@ -8,14 +8,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs;
 use rustix::io::Errno;
 
 pub use crate::error::Error;
-use crate::file::{self, Make, Trust, page_size};
+use crate::file::{self, Make, Published, Trust, page_size};
 use crate::gate::{Gate, Pin};
+use crate::guard;
 use crate::mapping::Mapping;
 use crate::process;
 use crate::spin::Spin;
@@ -25,6 +26,7 @@ mod size;
 mod words;
 
 pub use bytes::Advice;
+pub use words::LONGEST_SLEEP;
 
 /// Address space that a region gets when its opener names none, at least.
 pub const MIN_RESERVATION: usize = 1 << 30;
@@ -47,7 +49,7 @@ pub struct Options {
 }
 
 /// What a region knows of itself, at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stats {
     /// Bytes of the file.
     pub size: usize,
@@ -65,15 +67,19 @@ pub struct Stats {
 
 /// What an open region stands on.
 struct Ground {
-    file: OwnedFd,
+    /// Shared with calls that take long: they keep it open without keeping the region from being closed.
+    file: Arc<OwnedFd>,
     mapping: Arc<Mapping>,
 }
 
 /// Raw shared bytes.
 pub struct Region {
     gate: Arc<Gate>,
-    /// Null when closed. Changed only while the gate is shut.
+    /// Null when closed. Changed only while the gate is shut, together with `base` and `faulted`.
     ground: AtomicPtr<Ground>,
+    /// The mapping's first byte and its mark, for accesses that need no more; null when closed.
+    base: AtomicPtr<u8>,
+    faulted: AtomicPtr<AtomicBool>,
     /// Bytes that were in the file when last asked: any access below goes ahead without asking.
     size: AtomicUsize,
     /// The longest the file was known to be since this process last set its size: what is missing, if it is shorter.
@@ -86,12 +92,42 @@ pub struct Region {
     /// Mappings that somebody may still use who holds no view, only the region: see [`Region::retain`].
     retained: Mutex<Vec<Arc<Mapping>>>,
     has_retained: AtomicBool,
+    /// Whether some of them are no longer the region's own.
+    has_older: AtomicBool,
 }
 
-/// A pinned region: its ground stays where it is.
+/// A pinned region: its ground stays where it is. Two words, so that it travels in registers.
 struct Held<'a> {
-    ground: &'a Ground,
+    region: &'a Region,
     pin: Pin<'a>,
+}
+
+impl<'a> Held<'a> {
+    fn ground(&self) -> &'a Ground {
+        // Relaxed: it changes only behind the shut gate, and the pin synchronises with that [gate.open].
+        let ground = self.region.ground.load(Ordering::Relaxed);
+        // SAFETY: not null, because `hold` gives out no pin of a closed region; from Box::into_raw, and freed only
+        // behind the shut gate, which waits for the pin.
+        unsafe { &*ground }
+    }
+
+    /// The first byte of the mapping.
+    #[inline(always)]
+    fn base(&self) -> *mut u8 {
+        // Relaxed: as in `ground`.
+        self.region.base.load(Ordering::Relaxed)
+    }
+
+    /// Whether a page of the mapping was found missing.
+    #[inline(always)]
+    fn has_faulted(&self) -> bool {
+        // Relaxed: as in `ground`.
+        let faulted = self.region.faulted.load(Ordering::Relaxed);
+        // SAFETY: not null while the region is open; the mark of a guard's node, which is never freed.
+        let faulted = unsafe { &*faulted };
+        // Relaxed: set by a handler on a thread that goes on to ask here itself; other threads may be told later.
+        faulted.load(Ordering::Relaxed)
+    }
 }
 
 /// Memory of a region that stays mapped while this lives.
@@ -132,8 +168,17 @@ impl Region {
     /// [`Error::Invalid`] sizes; `EEXIST`, `ENOSPC` and others from the kernel; nothing is left behind.
     pub fn create(path: &Path, size: usize, options: Options) -> Result<Self, Error> {
         let reserved = reservation(size, options.max_size)?;
-        let file = file::create(path, Make { perm: options.perm, size, sparse: options.sparse })?;
-        Self::stand_on(file, size, reserved, options)
+        let make = Make { perm: options.perm, size, sparse: options.sparse };
+        let mut nameless = true;
+        loop {
+            // Mapped and populated before it has its name: whatever fails, nobody ever sees the file.
+            let (file, draft) = if nameless { file::draft(path, make)? } else { file::draft_beside(path, make)? };
+            let region = Self::stand_on(file, size, reserved, options)?;
+            match region.with_file(|file| draft.publish(file, path))?? {
+                Published::Yes => return Ok(region),
+                Published::NeedsName => nameless = false,
+            }
+        }
     }
 
     /// Opens a region that exists and is not empty.
@@ -151,7 +196,7 @@ impl Region {
     ///
     /// As [`Region::create`] and [`Region::open`].
     pub fn open_or_create(path: &Path, size: usize, options: Options) -> Result<Self, Error> {
-        let reserved = reservation(size, options.max_size)?;
+        reservation(size, options.max_size)?;
         loop {
             match file::open(path, options.writable, options.trust) {
                 Ok(file) => {
@@ -164,8 +209,8 @@ impl Region {
                 Err(Error::Os { errno, .. }) if errno == Errno::NOENT.raw_os_error() => {}
                 Err(error) => return Err(error),
             }
-            match file::create(path, Make { perm: options.perm, size, sparse: options.sparse }) {
-                Ok(file) => return Self::stand_on(file, size, reserved, options),
+            match Self::create(path, size, options) {
+                Ok(region) => return Ok(region),
                 // Somebody made it in between: open that one. Each turn of the loop is somebody's success.
                 Err(Error::Os { errno, .. }) if errno == Errno::EXIST.raw_os_error() && !is_dangling(path) => {}
                 Err(error) => return Err(error),
@@ -219,7 +264,9 @@ impl Region {
         let mapping = mapping.map_err(|errno| cannot_map(errno, reserved))?;
         let region = Self {
             gate: process::gate(),
-            ground: AtomicPtr::new(Box::into_raw(Box::new(Ground { file, mapping: Arc::new(mapping) }))),
+            base: AtomicPtr::new(mapping.base()),
+            faulted: AtomicPtr::new(ptr::from_ref(mapping.faulted()).cast_mut()),
+            ground: AtomicPtr::new(Box::into_raw(Box::new(Ground { file: Arc::new(file), mapping: Arc::new(mapping) }))),
             size: AtomicUsize::new(size),
             known: AtomicUsize::new(size),
             told: AtomicBool::new(false),
@@ -227,6 +274,7 @@ impl Region {
             spin: Spin::default(),
             retained: Mutex::new(Vec::new()),
             has_retained: AtomicBool::new(false),
+            has_older: AtomicBool::new(false),
         };
         if options.populate {
             region.populate()?;
@@ -234,19 +282,14 @@ impl Region {
         Ok(region)
     }
 
-    #[inline]
+    #[inline(always)]
     fn hold(&self) -> Result<Held<'_>, Error> {
         let pin = match self.gate.try_pin() {
             Some(pin) => pin,
             None => self.pin_after_shutter(),
         };
-        // Relaxed: it changes only behind the shut gate, and the pin synchronises with that [gate.open].
-        let ground = self.ground.load(Ordering::Relaxed);
-        // SAFETY: null, or from Box::into_raw and freed only behind the shut gate, which waits for the pin.
-        match unsafe { ground.as_ref() } {
-            Some(ground) => Ok(Held { ground, pin }),
-            None => Err(Error::Closed),
-        }
+        // Relaxed: as in `Held::ground`.
+        if self.base.load(Ordering::Relaxed).is_null() { Err(Error::Closed) } else { Ok(Held { region: self, pin }) }
     }
 
     #[cold]
@@ -260,11 +303,11 @@ impl Region {
     }
 
     /// Pins the region, with `offset..offset + length` inside the file and inside the mapping.
-    #[inline]
+    #[inline(always)]
     fn reach(&self, offset: usize, length: usize) -> Result<Held<'_>, Error> {
-        let held = self.hold()?;
-        if held.ground.mapping.has_faulted() {
-            self.mend(&held)?;
+        let mut held = self.hold()?;
+        if held.has_faulted() {
+            held = self.mend(held)?;
         }
         // Relaxed: a size is a number; bytes below it are in the mapping that the pin holds.
         if offset.checked_add(length).is_some_and(|end| end <= self.size.load(Ordering::Relaxed)) {
@@ -283,7 +326,7 @@ impl Region {
             let known = self.known.load(Ordering::Relaxed);
             return Err(if end <= known { Error::Truncated { known, actual } } else { outside(actual) });
         }
-        if end <= held.ground.mapping.reserved() {
+        if end <= held.ground().mapping.reserved() {
             return Ok(held);
         }
         drop(held);
@@ -293,34 +336,47 @@ impl Region {
 
     /// The file's size, remembered as far as the mapping reaches.
     fn ask_size(&self, held: &Held<'_>) -> Result<usize, Error> {
-        let actual = file::size(held.ground.file.as_fd())?;
-        self.size.store(actual.min(held.ground.mapping.reserved()), Ordering::Relaxed);
+        // Where a system call is made anyway, others are looked for who have stepped in front of the guard, and faults
+        // that only users of an older mapping of this region have met.
+        guard::stay_in_front();
+        if self.has_older.load(Ordering::Relaxed) && self.retained().iter().any(|mapping| mapping.has_faulted()) {
+            held.ground().mapping.mark_faulted();
+        }
+        let actual = file::size(held.ground().file.as_fd())?;
+        self.size.store(actual.min(held.ground().mapping.reserved()), Ordering::Relaxed);
         self.known.fetch_max(actual, Ordering::Relaxed);
         Ok(actual)
     }
 
+    fn retained(&self) -> MutexGuard<'_, Vec<Arc<Mapping>>> {
+        self.retained.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ends an access: tells if any page of the region was found missing.
-    #[inline]
-    fn finish<T>(&self, held: &Held<'_>, value: T) -> Result<T, Error> {
-        if held.ground.mapping.has_faulted() { Err(self.fault(held)) } else { Ok(value) }
+    #[inline(always)]
+    fn finish<T>(&self, held: Held<'_>, value: T) -> Result<T, Error> {
+        if held.has_faulted() { Err(self.fault(held)) } else { Ok(value) }
     }
 
     #[cold]
-    fn fault(&self, held: &Held<'_>) -> Error {
-        let file = held.ground.file.as_fd();
-        let actual = match file::size(file) {
-            Ok(actual) => actual,
-            Err(error) => return error,
+    fn fault(&self, held: Held<'_>) -> Error {
+        let (actual, full) = {
+            let file = held.ground().file.as_fd();
+            match file::size(file) {
+                Ok(actual) => (actual, file::is_full(file)),
+                Err(error) => return error,
+            }
         };
         let known = self.known.load(Ordering::Relaxed);
         if actual < known {
             self.told.store(true, Ordering::Relaxed);
             return Error::Truncated { known, actual };
         }
+        drop(held);
         // All of the file is there, again or still: what comes next can work.
-        match self.restore(held.ground) {
+        match self.restore() {
             Err(error) => error,
-            Ok(()) if file::is_full(file) => Error::os(
+            Ok(()) if full => Error::os(
                 Errno::NOSPC,
                 "the file system is full: pages of this sparse region could not be had, and what was written to them is lost",
             ),
@@ -330,15 +386,27 @@ impl Region {
 
     /// Goes on with a file that has its length back, once somebody was told that it had lost it.
     #[cold]
-    fn mend(&self, held: &Held<'_>) -> Result<(), Error> {
-        let whole = file::size(held.ground.file.as_fd())? >= self.known.load(Ordering::Relaxed);
-        if whole && self.told.load(Ordering::Relaxed) { self.restore(held.ground) } else { Ok(()) }
+    fn mend<'a>(&'a self, held: Held<'a>) -> Result<Held<'a>, Error> {
+        let whole = file::size(held.ground().file.as_fd())? >= self.known.load(Ordering::Relaxed);
+        if !whole || !self.told.load(Ordering::Relaxed) {
+            return Ok(held);
+        }
+        drop(held);
+        self.restore()?;
+        self.hold()
     }
 
     /// Maps the file again where pages of it were missing.
-    fn restore(&self, ground: &Ground) -> Result<(), Error> {
+    ///
+    /// Behind the shut gate: whoever has met the hole has looked at the mark by then, and not been told that all is well.
+    fn restore(&self) -> Result<(), Error> {
+        let _alone = process::shut(&self.gate);
+        // SAFETY: null when closed, else from Box::into_raw; behind the shut gate nobody frees it.
+        let Some(ground) = (unsafe { self.ground.load(Ordering::Relaxed).as_ref() }) else { return Err(Error::Closed) };
         self.told.store(false, Ordering::Relaxed);
-        let restored = ground.mapping.restore(ground.file.as_fd());
+        let retained = self.retained();
+        let mut mappings = retained.iter().chain([&ground.mapping]).filter(|mapping| mapping.has_faulted());
+        let restored = mappings.try_for_each(|mapping| mapping.restore(ground.file.as_fd()));
         restored.map_err(|errno| file::refused(errno, "cannot map the file again"))
     }
 
@@ -361,7 +429,7 @@ impl Region {
     ///
     /// [`Error::Closed`].
     pub fn max_size(&self) -> Result<usize, Error> {
-        Ok(self.hold()?.ground.mapping.reserved())
+        Ok(self.hold()?.ground().mapping.reserved())
     }
 
     /// Whether it is mapped for writing.
@@ -381,7 +449,7 @@ impl Region {
     /// [`Error::Closed`].
     pub fn stats(&self) -> Result<Stats, Error> {
         let held = self.hold()?;
-        let Ground { file, mapping } = held.ground;
+        let Ground { file, mapping } = held.ground();
         let size = self.ask_size(&held)?;
         let resident = mapping.resident(size).map_err(|errno| file::refused(errno, "cannot ask what is in memory"))?;
         Ok(Stats {
@@ -389,7 +457,7 @@ impl Region {
             max_size: mapping.reserved(),
             resident,
             allocated: file::allocated(file.as_fd())?,
-            views: self.count_views(held.ground),
+            views: self.count_views(held.ground()),
             truncated: mapping.has_faulted(),
         })
     }
@@ -400,7 +468,7 @@ impl Region {
     ///
     /// [`Error::Closed`].
     pub fn with_file<T>(&self, f: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T, Error> {
-        Ok(f(self.hold()?.ground.file.as_fd()))
+        Ok(f(self.hold()?.ground().file.as_fd()))
     }
 
     /// Closes it: later use is [`Error::Closed`], waits of other threads end so. Views keep the memory mapped.
@@ -410,6 +478,8 @@ impl Region {
         }
         let ground = {
             let _alone = process::shut(&self.gate);
+            self.base.store(ptr::null_mut(), Ordering::Relaxed);
+            self.faulted.store(ptr::null_mut(), Ordering::Relaxed);
             self.ground.swap(ptr::null_mut(), Ordering::Relaxed)
         };
         if !ground.is_null() {
@@ -459,6 +529,11 @@ fn cannot_map(errno: Errno, reserved: usize) -> Error {
         _ => "",
     };
     Error::os(errno, format!("cannot map {reserved} bytes of address space: {}{cure}", file::text(errno)))
+}
+
+/// Registers what the process must do around forks. Called once, before there are threads that could fork meanwhile.
+pub fn prepare_for_forks() {
+    process::register_hooks();
 }
 
 /// Whether the path is a symbolic link to nothing: it can be neither opened nor created.

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 const WORD: usize = size_of::<u64>();
 
-/// How often a reader looks again before it takes what it saw: the writer never rests.
+/// How much a reader looks at before it takes what it saw, although the writer never rests: so many looks, or bytes.
 const LOOKS: usize = 1_000;
+const LOOKED_AT: usize = 64 << 20;
 
 /// Bytes that other processes may change at any time.
 #[derive(Clone, Copy)]
@@ -32,7 +33,7 @@ impl<'a> SharedText<'a> {
     /// The bytes before the first NUL, or all, as seen twice in a row.
     pub(crate) fn read(self) -> Vec<u8> {
         let mut seen = self.look();
-        for _ in 0..LOOKS {
+        for _ in 0..LOOKS.min(LOOKED_AT / (seen.len() + 1)).max(1) {
             let again = self.look();
             if again == seen {
                 break;

@@ -7,6 +7,25 @@ use pyo3::prelude::*;
 use samemap_core::bell::Deadline;
 use samemap_core::region::Advice;
 
+/// An integer that is not negative; of others, says what it would have been.
+///
+/// Integers too large for any machine become the largest: the checks that follow find them outside of everything.
+#[inline]
+fn not_negative(given: &Bound<'_, PyAny>) -> PyResult<Result<usize, isize>> {
+    match given.extract::<isize>() {
+        Ok(signed) => Ok(usize::try_from(signed).map_err(|_| signed)),
+        Err(error) => not_negative_but_large(given, error),
+    }
+}
+
+#[cold]
+fn not_negative_but_large(given: &Bound<'_, PyAny>, error: PyErr) -> PyResult<Result<usize, isize>> {
+    if !error.is_instance_of::<PyOverflowError>(given.py()) {
+        return Err(error);
+    }
+    Ok(if given.lt(0)? { Err(isize::MIN) } else { Ok(isize::MAX.cast_unsigned()) })
+}
+
 /// An offset in bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Offset(pub(crate) usize);
@@ -16,11 +35,9 @@ impl<'py> FromPyObject<'_, 'py> for Offset {
 
     #[inline]
     fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let signed: isize = given.extract()?;
-        match usize::try_from(signed) {
-            Ok(offset) => Ok(Self(offset)),
-            Err(_) => Err(PyIndexError::new_err(format!("offset {signed} is negative: offsets count from the start"))),
-        }
+        not_negative(&given)?.map(Self).map_err(|signed| {
+            PyIndexError::new_err(format!("offset {signed} is negative: offsets count from the start"))
+        })
     }
 }
 
@@ -32,11 +49,23 @@ impl<'py> FromPyObject<'_, 'py> for Length {
     type Error = PyErr;
 
     fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let signed: isize = given.extract()?;
-        match usize::try_from(signed) {
-            Ok(length) => Ok(Self(length)),
-            Err(_) => Err(PyValueError::new_err(format!("a number of bytes is not negative, as {signed} is"))),
-        }
+        not_negative(&given)?
+            .map(Self)
+            .map_err(|signed| PyValueError::new_err(format!("a number of bytes is not negative, as {signed} is")))
+    }
+}
+
+/// How many to wake.
+#[derive(Clone, Copy)]
+pub(crate) struct Count(pub(crate) u32);
+
+impl<'py> FromPyObject<'_, 'py> for Count {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        not_negative(&given)?
+            .map(|count| Self(u32::try_from(count).unwrap_or(u32::MAX)))
+            .map_err(|signed| PyValueError::new_err(format!("count is not negative, as {signed} is")))
     }
 }
 
@@ -85,11 +114,13 @@ impl<'py> FromPyObject<'_, 'py> for Word64 {
 fn too_wide(given: &Bound<'_, PyAny>, bits: u32) -> PyErr {
     match given.extract::<i64>() {
         Err(error) if !error.is_instance_of::<PyOverflowError>(given.py()) => error,
-        _ => PyOverflowError::new_err(format!(
-            "{given} does not fit into {bits} bits: at least -2**{}, less than 2**{bits}",
-            bits - 1
-        )),
+        Ok(value) => PyOverflowError::new_err(format!("{value} does not fit: {}", range(bits))),
+        Err(_) => PyOverflowError::new_err(format!("an integer does not fit: {}", range(bits))),
     }
+}
+
+fn range(bits: u32) -> String {
+    format!("a word of {bits} bits is at least -2**{}, and less than 2**{bits}", bits - 1)
 }
 
 /// What madvise(2) calls it, in lower case: all that can neither change bytes nor take memory away under somebody.
@@ -135,13 +166,12 @@ impl Timeout {
         Ok(Duration::try_from_secs_f64(seconds).ok().and_then(Deadline::after).map_or(Self::Never, Self::At))
     }
 
-    /// The end of the next sleep, `longest` from now at most.
-    pub(crate) fn next_sleep(self, longest: Duration) -> Option<Deadline> {
-        let slice = Deadline::after(longest);
-        match (self, slice) {
-            (Self::At(deadline), Some(slice)) => Some(deadline.min(slice)),
-            (Self::At(deadline), None) => Some(deadline),
-            _ => slice,
+    /// The end of it; never for `None`.
+    pub(crate) fn deadline(self) -> Option<Deadline> {
+        match self {
+            Self::Never => None,
+            Self::Now => Deadline::after(Duration::ZERO),
+            Self::At(deadline) => Some(deadline),
         }
     }
 

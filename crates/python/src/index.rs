@@ -1,8 +1,10 @@
 //! What `region[key]` means: a byte, also counted from the end, or a slice.
 
-use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PySlice};
+
+use samemap_core::region::Error;
 
 use crate::region::Region;
 use crate::view::{self, Borrowed};
@@ -23,7 +25,7 @@ impl Region {
             return self.set_slice(slice, value);
         }
         let index = self.index(key)?;
-        let byte: i64 = value.extract()?;
+        let byte: i64 = value.extract().map_err(|error| wrong_byte(value, error))?;
         let byte = u8::try_from(byte).map_err(|_| PyValueError::new_err(format!("a byte is 0 to 255, not {byte}")))?;
         self.region.set(index, byte).map_err(|error| self.raise(error))
     }
@@ -47,13 +49,20 @@ impl Region {
 
     fn get_slice<'py>(&self, slice: &Bound<'py, PySlice>) -> PyResult<Bound<'py, PyBytes>> {
         let py = slice.py();
-        let steps = Steps::new(slice, self.region.extent().map_err(|error| self.raise(error))?)?;
-        let whole = view::bytes_of(py, &self.region, steps.lowest, steps.span)?.map_err(|error| self.raise(error))?;
-        if steps.step == 1 {
-            return Ok(whole);
+        loop {
+            let steps = Steps::new(slice, self.region.extent().map_err(|error| self.raise(error))?)?;
+            let read = if steps.step.unsigned_abs() > FAR {
+                let picked: Result<Vec<u8>, Error> = steps.offsets().map(|at| self.region.get(at)).collect();
+                picked.map(|picked| PyBytes::new(py, &picked))
+            } else {
+                view::bytes_of(py, &self.region, steps.lowest, steps.span)?.map(|whole| steps.pick(whole))
+            };
+            match read {
+                // Another thread has shortened it since its size was asked for.
+                Err(Error::OutOfRange { .. }) => {}
+                read => return read.map_err(|error| self.raise(error)),
+            }
         }
-        let picked: Vec<u8> = steps.offsets().map(|offset| whole.as_bytes()[offset - steps.lowest]).collect();
-        Ok(PyBytes::new(py, &picked))
     }
 
     fn set_slice(&self, slice: &Bound<'_, PySlice>, value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -73,6 +82,9 @@ impl Region {
         steps.offsets().zip(bytes.to_vec()).try_for_each(|(at, byte)| self.region.set(at, byte)).map_err(raise)
     }
 }
+
+/// From so many bytes apart on, bytes are read one by one: what lies between is not worth reading.
+const FAR: usize = 16;
 
 /// The bytes that a slice names.
 struct Steps {
@@ -96,6 +108,15 @@ impl Steps {
         Ok(Self { start, step: if count <= 1 { 1 } else { found.step }, count, lowest, span })
     }
 
+    /// The named ones of the bytes from the lowest to the highest.
+    fn pick<'py>(&self, whole: Bound<'py, PyBytes>) -> Bound<'py, PyBytes> {
+        if self.step == 1 {
+            return whole;
+        }
+        let picked: Vec<u8> = self.offsets().map(|offset| whole.as_bytes()[offset - self.lowest]).collect();
+        PyBytes::new(whole.py(), &picked)
+    }
+
     fn offsets(&self) -> impl Iterator<Item = usize> {
         let (start, step) = (self.start.cast_signed(), self.step);
         (0..self.count.cast_signed()).map(move |at| (start + at * step).cast_unsigned())
@@ -104,10 +125,21 @@ impl Steps {
 
 #[cold]
 fn wrong_key(key: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
-    if error.is_instance_of::<PyTypeError>(key.py()) {
+    if error.is_instance_of::<PyOverflowError>(key.py()) {
+        PyIndexError::new_err("an index that large is outside any region")
+    } else if error.is_instance_of::<PyTypeError>(key.py()) && !key.hasattr("__index__").unwrap_or(true) {
         let kind = key.get_type();
         PyTypeError::new_err(format!("a region is indexed by an integer or a slice, not by {kind}"))
     } else {
-        PyIndexError::new_err(format!("byte {key} is outside any region"))
+        error
+    }
+}
+
+#[cold]
+fn wrong_byte(value: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    if error.is_instance_of::<PyOverflowError>(value.py()) {
+        PyValueError::new_err("a byte is 0 to 255, not an integer that large")
+    } else {
+        error
     }
 }

@@ -32,6 +32,7 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        samemap_core::region::prepare_for_forks();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("PAGE_SIZE", samemap_core::file::page_size())?;
         module.add("MIN_RESERVATION", samemap_core::region::MIN_RESERVATION)

@@ -8,9 +8,10 @@ use crate::region::Region;
 
 #[pymethods]
 impl Region {
-    /// Write changed bytes to the file's storage, and wait until they are there (``msync(2)``).
+    /// Write changed bytes to the file's storage, and wait until they are there (``fdatasync(2)``).
     ///
-    /// Other processes see changes without it: it is for files on a disk, against a crash of the machine.
+    /// Other processes see changes without it: it is for files on a disk, against a crash of the machine. More may be
+    /// written than is asked for: the file's other changes, too.
     ///
     /// Args:
     ///     offset: First byte.
@@ -67,6 +68,8 @@ impl Region {
     }
 
     /// Lock bytes in memory, so that they are never swapped out (``mlock(2)``). Not a lock between processes.
+    ///
+    /// It ends with the process, with `unlock`, and with a `resize` beyond ``max_size``.
     ///
     /// Args:
     ///     offset: First byte.

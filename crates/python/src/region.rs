@@ -109,8 +109,8 @@ impl Region {
     ///     >>> view = memoryview(region)
     ///     >>> region.stats().views
     ///     1
-    fn stats(&self) -> PyResult<RegionStats> {
-        self.region.stats().map(|stats| RegionStats { stats }).map_err(|error| self.raise(error))
+    fn stats(&self, py: Python<'_>) -> PyResult<RegionStats> {
+        py.detach(|| self.region.stats()).map(|stats| RegionStats { stats }).map_err(|error| self.raise(error))
     }
 
     /// Return the file's descriptor, which the region owns: to inherit by ``subprocess`` (``pass_fds``), or to look at.

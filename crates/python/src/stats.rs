@@ -12,8 +12,8 @@ use samemap_core::region;
 ///     allocated: Bytes that the file system holds for it (fewer than ``size`` where it is sparse).
 ///     views: Live buffer exports of this object in this process.
 ///     truncated: Whether this process has touched pages that somebody truncated away, and nothing has mended it.
-#[pyclass(frozen, eq, module = "samemap")]
-#[derive(PartialEq)]
+#[pyclass(frozen, eq, hash, module = "samemap")]
+#[derive(PartialEq, Hash)]
 pub(crate) struct RegionStats {
     pub(crate) stats: region::Stats,
 }

@@ -35,7 +35,8 @@ impl Region {
         size: Option<Length>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let size = size.map(|length| length.0);
-        let text = self.region.read_text(offset.0, size).map_err(|error| self.raise(error))?;
+        // Detached: a long text that others keep changing is looked at many times.
+        let text = py.detach(|| self.region.read_text(offset.0, size)).map_err(|error| self.raise(error))?;
         Ok(PyBytes::new(py, &text))
     }
 
@@ -60,8 +61,8 @@ impl Region {
     ///     4
     #[pyo3(signature = (text, offset = Offset(0), size = None), text_signature = "($self, text, offset=0, size=None)")]
     fn write_cstring(&self, text: &Bound<'_, PyAny>, offset: Offset, size: Option<Length>) -> PyResult<usize> {
-        let text = Borrowed::new(text)?.to_vec();
+        let bytes = Borrowed::new(text)?.to_vec();
         let size = size.map(|length| length.0);
-        self.region.write_text(offset.0, size, &text).map_err(|error| self.raise(error))
+        text.py().detach(|| self.region.write_text(offset.0, size, &bytes)).map_err(|error| self.raise(error))
     }
 }

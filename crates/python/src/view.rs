@@ -44,10 +44,8 @@ impl Region {
     pub(crate) fn exporter(&self, flags: c_int) -> PyResult<View> {
         // memoryview, and numpy by way of it, keep the exporting object. Others (np.ndarray(buffer=region)) release the
         // buffer at once and rely on the region itself to keep the memory.
-        if flags & ffi::PyBUF_FULL_RO != ffi::PyBUF_FULL_RO {
-            self.region.retain().map_err(|error| self.raise(error))?;
-        }
-        Ok(View { view: self.region.view().map_err(|error| self.raise(error))? })
+        let retain = flags & ffi::PyBUF_FULL_RO != ffi::PyBUF_FULL_RO;
+        Ok(View { view: self.region.view(retain).map_err(|error| self.raise(error))? })
     }
 }
 

@@ -1,7 +1,6 @@
 //! Sleeping, with an eye on signals.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use pyo3::prelude::*;
 use samemap_core::arrival;
@@ -9,11 +8,6 @@ use samemap_core::bell::Woken;
 use samemap_core::region::{self, Error};
 
 use crate::arguments::Timeout;
-
-/// The longest sleep without a look at signals.
-///
-/// A signal ends a sleep at once, but one that comes between the last look and the sleep would go unnoticed.
-const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// Waits until the word at `offset` is not `expected` or somebody rings (true), or the timeout passes (false).
 pub(crate) fn wait(
@@ -31,10 +25,10 @@ pub(crate) fn wait(
         return Ok(true);
     }
     loop {
-        let until = timeout.next_sleep(LONGEST_SLEEP);
-        match py.detach(|| region.wait(offset, expected, until)).map_err(&raise)? {
+        match py.detach(|| region.wait(offset, expected, timeout.deadline())).map_err(&raise)? {
             Woken::Rung | Woken::Changed => return Ok(true),
             Woken::TimedOut if timeout.has_passed() => return Ok(false),
+            // Timed out before its time: a signal that came just before a sleep does not end it.
             Woken::TimedOut | Woken::Interrupted => py.check_signals()?,
         }
     }
@@ -59,8 +53,7 @@ pub(crate) fn wait(
 pub(crate) fn wait_for_file(py: Python<'_>, path: PathBuf, timeout: f64) -> PyResult<bool> {
     let timeout = Timeout::new(Some(timeout))?;
     loop {
-        let until = timeout.next_sleep(LONGEST_SLEEP);
-        match py.detach(|| arrival::wait_for_file(&path, until)) {
+        match py.detach(|| arrival::wait_for_file(&path, timeout.deadline())) {
             Woken::Changed => return Ok(true),
             _ if timeout.has_passed() => return Ok(false),
             _ => py.check_signals()?,

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 
-use crate::arguments::{Length, Offset, Timeout, Word32, Word64};
+use crate::arguments::{Count, Offset, Timeout, Word32, Word64};
 use crate::region::Region;
 use crate::wait;
 
@@ -244,14 +244,14 @@ impl Region {
     /// Raises:
     ///     IndexError: The word reaches outside the region.
     ///     SegmentTruncated: Somebody truncated the file.
-    ///     ValueError: The offset is no multiple of 4, or the region is closed.
+    ///     ValueError: The offset is no multiple of 4, the count is negative, or the region is closed.
     ///
     /// Example:
     ///     >>> Region(None, 64).ring(0)
     ///     0
     #[pyo3(signature = (offset, count = None))]
-    fn ring(&self, offset: Offset, count: Option<Length>) -> PyResult<usize> {
-        let count = count.map_or(u32::MAX, |count| u32::try_from(count.0).unwrap_or(u32::MAX));
+    fn ring(&self, offset: Offset, count: Option<Count>) -> PyResult<usize> {
+        let count = count.map_or(u32::MAX, |count| count.0);
         self.region.ring(offset.0, count).map_err(|error| self.raise(error))
     }
 }

@@ -13,6 +13,7 @@ import click
 from ..holders import Holder, Survey, locate, survey
 from ..names import resolve
 from ..region import Region
+from .display import counted_processes, echo_json, printable
 from .failures import Failure, explain
 from .listing import describe
 from .parameters import NAME, SIZE_CHANGE, SizeChange, Trust, opening
@@ -21,6 +22,7 @@ REMOVE_EXAMPLES = """\b
 Examples:
   samemap rm last
   samemap rm --force last other       no error when they are gone
+  samemap rm last --json | jq .holders
 """
 
 RESIZE_EXAMPLES = """\b
@@ -35,8 +37,9 @@ Examples:
 @click.command("rm", epilog=REMOVE_EXAMPLES)
 @click.argument("names", metavar="NAME...", nargs=-1, required=True, type=NAME)
 @click.option("-f", "--force", is_flag=True, help="Ignore what is missing; remove also what another user owns.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object per removal: name, path, holders.")
 @click.pass_context
-def remove(ctx: click.Context, names: tuple[str, ...], force: bool) -> None:
+def remove(ctx: click.Context, names: tuple[str, ...], force: bool, as_json: bool) -> None:
     """Remove the regions NAME...
 
     Only the name goes. Processes that map the region keep their memory, and share it for as long as they
@@ -45,7 +48,7 @@ def remove(ctx: click.Context, names: tuple[str, ...], force: bool) -> None:
     failed = False
     for name in names:
         try:
-            _remove(name, force)
+            _remove(name, force, as_json)
         except (OSError, ValueError) as error:
             Failure(ctx.command_path, explain(error, name)).show()
             failed = True
@@ -53,7 +56,7 @@ def remove(ctx: click.Context, names: tuple[str, ...], force: bool) -> None:
         ctx.exit(1)
 
 
-def _remove(name: str, force: bool) -> None:
+def _remove(name: str, force: bool, as_json: bool) -> None:
     path = Path(resolve(name))
     try:
         fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -76,10 +79,15 @@ def _remove(name: str, force: bool) -> None:
         found, holders = _others(fd)
     finally:
         os.close(fd)
+    if as_json:
+        told = [holder._asdict() for holder in holders]
+        echo_json({"name": name, "path": str(path), "holders": told, "unseen_processes": found.unseen})
+        return
     for holder in holders:
-        click.echo(f"{name}: still mapped by {describe(holder)}; it keeps its memory", err=True)
+        click.echo(f"{printable(name)}: still mapped by {describe(holder)}; it keeps its memory", err=True)
     if found.unseen and status.st_mode & 0o077:
-        click.echo(f"{name}: {found.unseen} processes of other users could not be looked at", err=True)
+        unseen = counted_processes(found.unseen)
+        click.echo(f"{printable(name)}: {unseen} of other users could not be looked at", err=True)
 
 
 @click.command(epilog=RESIZE_EXAMPLES, context_settings={"ignore_unknown_options": True})
@@ -87,8 +95,11 @@ def _remove(name: str, force: bool) -> None:
 @click.argument("size", type=SIZE_CHANGE)
 @click.option("--sparse", is_flag=True, help="Do not reserve space: pages are taken when they are first written.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before shrinking what others map.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: name, path, before, size.")
 @opening
-def resize(name: str, size: SizeChange, sparse: bool, yes: bool, any_owner: bool, follow_symlinks: bool) -> None:
+def resize(
+    name: str, size: SizeChange, sparse: bool, yes: bool, as_json: bool, any_owner: bool, follow_symlinks: bool
+) -> None:
     """Grow or shrink the region NAME.
 
     SIZE is the new size in bytes, or a change: +64K, -4K. Growth is seen by all who map it, without their
@@ -110,17 +121,19 @@ def resize(name: str, size: SizeChange, sparse: bool, yes: bool, any_owner: bool
         if target < current and not yes:
             _confirm(name, current, target, _others(region.fileno())[1])
         region.resize(target, sparse=sparse)
+        if as_json:
+            echo_json({"name": name, "path": str(path), "before": current, "size": region.size})
 
 
 def _confirm(name: str, current: int, target: int, holders: tuple[Holder, ...]) -> None:
     if not holders:
         return
     for holder in holders:
-        click.echo(f"{name} is mapped by {describe(holder)}", err=True)
-    if not sys.stdin.isatty():
+        click.echo(f"{printable(name)} is mapped by {describe(holder)}", err=True)
+    if sys.stdin is None or not sys.stdin.isatty():
         raise ValueError(
-            f"{name}: shrinking it from {current} to {target} bytes takes memory from {len(holders)} "
-            "process(es), and there is nobody to ask; --yes does it"
+            f"{name}: shrinking it from {current} to {target} bytes takes memory from "
+            f"{counted_processes(len(holders))}, and there is nobody to ask; --yes does it"
         )
     click.confirm(f"Shrink it from {current} to {target} bytes all the same?", abort=True, err=True)
 

@@ -16,6 +16,7 @@ import click
 __all__ = [
     "abandon_output",
     "colour_wanted",
+    "counted_processes",
     "echo_json",
     "human_size",
     "iso_time",
@@ -51,6 +52,16 @@ def printable(text: str) -> str:
         red\x1b[31m
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def counted_processes(count: int) -> str:
+    """Return how many processes, in words.
+
+    Example:
+        >>> counted_processes(1), counted_processes(2)
+        ('1 process', '2 processes')
+    """
+    return f"{count} process{'' if count == 1 else 'es'}"
 
 
 def iso_time(seconds: float) -> str:

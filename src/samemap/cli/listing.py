@@ -13,7 +13,7 @@ import click
 
 from ..holders import FileId, Holder, Mount, Survey, locate, survey
 from ..names import resolve, runtime_directory
-from .display import echo_json, human_size, iso_time, owner_name, printable, table
+from .display import counted_processes, echo_json, human_size, iso_time, owner_name, printable, table
 from .parameters import NAME
 
 LIST_EXAMPLES = """\b
@@ -96,7 +96,7 @@ def list_regions(directory: Path | None, as_json: bool) -> None:
     memory need not change it.
     """
     chosen = runtime_directory() if directory is None else directory.absolute()
-    regions = _regions(chosen)
+    regions = _regions(chosen, missing_ok=directory is None)
     found = survey([facts.identity for facts in regions])
     if as_json:
         for facts in regions:
@@ -111,11 +111,13 @@ def list_regions(directory: Path | None, as_json: bool) -> None:
         click.echo(f"no regions in {printable(str(chosen))}", err=True)
 
 
-def _regions(directory: Path) -> list[Facts]:
+def _regions(directory: Path, *, missing_ok: bool) -> list[Facts]:
     try:
         names = sorted(entry.name for entry in directory.iterdir())
     except FileNotFoundError:
-        return []
+        if not missing_ok:
+            raise
+        return []  # nobody has made a region yet
     regions = []
     for name in names:
         if not name.startswith("."):
@@ -196,7 +198,7 @@ def describe(holder: Holder) -> str:
 def _shown_holders(holders: tuple[Holder, ...], unseen: int) -> str:
     lines = [describe(holder) for holder in holders] or ["nobody"]
     if unseen:
-        lines.append(f"? perhaps more: {unseen} process(es) did not let us look")
+        lines.append(f"? perhaps more: {counted_processes(unseen)} did not let us look")
     return ("\n" + " " * 11).join(lines)
 
 

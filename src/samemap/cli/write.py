@@ -15,7 +15,7 @@ import click
 
 from .._core import PAGE_SIZE
 from ..region import Region
-from .display import printable
+from .display import echo_json, iso_time, printable
 from .parameters import DURATION, NAME, PERMISSION, Size, Trust, opening
 
 if TYPE_CHECKING:
@@ -39,11 +39,12 @@ Examples:
 @click.option(
     "--size",
     type=Size(minimum=1),
-    help="Make the region this big, and never bigger: text that does not fit is an error. "
-    "By default it is made with 4K, and grows when a text needs more.",
+    help="Make the region this big, or grow it to this; text that needs more is an error, however big the region "
+    "is. By default it is made with 4K, and grows when a text needs more.",
 )
 @click.option("--perm", type=PERMISSION, default="600", show_default=True, help="Permissions of a new file.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell on standard error what is written, and how many woke.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object per write: name, text, woken, size, time.")
 @opening
 def write(
     name: str,
@@ -54,6 +55,7 @@ def write(
     size: int | None,
     perm: int,
     verbose: bool,
+    as_json: bool,
     any_owner: bool,
     follow_symlinks: bool,
 ) -> None:
@@ -77,7 +79,8 @@ def write(
         raise click.UsageError("--every needs a TEXT to repeat: samemap write NAME --every 1s Hello World")
     if count is not None and texts and every is None:
         raise click.UsageError("--count needs --every, or lines on standard input: TEXT alone is written once")
-    if not texts and sys.stdin.isatty():
+    # A shell can start programs without standard input (<&-).
+    if not texts and (sys.stdin is None or sys.stdin.isatty()):
         raise click.UsageError("nothing to write: give a TEXT, or pipe one in (echo Hello | samemap write NAME)")
 
     source: Iterable[bytes]
@@ -95,6 +98,10 @@ def write(
             woken = writer.write(text)
             if verbose:
                 click.echo(f"{printable(os.fsdecode(text))} (woke {woken})", err=True)
+            if as_json:
+                shown = text.decode(errors="backslashreplace")
+                record = {"name": name, "text": shown, "woken": woken, "size": writer.size}
+                echo_json({**record, "time": iso_time(time.time())})
 
 
 def paced(texts: Iterable[bytes], every: float) -> Iterator[bytes]:
@@ -112,7 +119,7 @@ class Writer:
 
     Args:
         name: The region.
-        size: Bytes that it has and keeps; ``None`` to grow as texts need.
+        size: Bytes that it has at least, and texts at most; ``None`` to grow as they need.
         perm: Permission bits of a file that is made.
         trust: Which files may be opened.
     """
@@ -123,6 +130,11 @@ class Writer:
         self._perm = perm
         self._trust = trust
         self._region: Region | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the region now; 0 before the first text."""
+        return 0 if self._region is None else self._region.size
 
     def write(self, text: bytes) -> int:
         """Write one text and ring.
@@ -143,14 +155,14 @@ class Writer:
                 "remove it first (tr -d '\\0')"
             )
         needed = len(text) + 1
+        if self._size is not None and needed > self._size:
+            raise ValueError(
+                f"{self._name}: the text needs {needed} bytes with its NUL, "
+                f"and --size allows {self._size}; leave it out, and the region grows"
+            )
         region = self._current(needed)
         if region.size < needed:
-            if self._size is not None:
-                raise ValueError(
-                    f"{self._name}: the text needs {needed} bytes with its NUL, "
-                    f"and the region has {region.size}; leave out --size, and it grows"
-                )
-            region.resize(_whole_pages(needed))
+            region.resize(self._size or _whole_pages(needed))
         region.write_cstring(text)
         # A futex word is four bytes.
         return region.ring(0) if region.size >= 4 else 0

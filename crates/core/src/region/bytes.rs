@@ -1,7 +1,7 @@
 //! Bytes, text, views, and what the kernel may do with the pages.
 
+use std::os::fd::AsFd;
 use std::ptr;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
 
@@ -22,11 +22,11 @@ impl Region {
     /// # Errors
     ///
     /// [`Error::OutOfRange`], [`Error::Truncated`], [`Error::Closed`]; so do all that follow.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, offset: usize) -> Result<u8, Error> {
         let held = self.reach(offset, 1)?;
         let value = byte(&held, offset).load(Ordering::Relaxed);
-        self.finish(&held, value)
+        self.finish(held, value)
     }
 
     /// Stores the byte at `offset`.
@@ -34,12 +34,12 @@ impl Region {
     /// # Errors
     ///
     /// As [`Region::get`], and [`Error::ReadOnly`].
-    #[inline]
+    #[inline(always)]
     pub fn set(&self, offset: usize, value: u8) -> Result<(), Error> {
         self.check_writable()?;
         let held = self.reach(offset, 1)?;
         byte(&held, offset).store(value, Ordering::Relaxed);
-        self.finish(&held, ())
+        self.finish(held, ())
     }
 
     /// Copies bytes from `offset` on into `bytes`.
@@ -49,11 +49,11 @@ impl Region {
     /// As [`Region::get`].
     pub fn read(&self, offset: usize, bytes: &mut [u8]) -> Result<(), Error> {
         let held = self.reach(offset, bytes.len())?;
-        let from = held.ground.mapping.base().wrapping_add(offset);
+        let from = held.base().wrapping_add(offset);
         // SAFETY: `reach` has shown the range to be mapped, and the pin keeps it so; `bytes` is this process's own.
         // Others may write meanwhile: then the copy holds some of both, as documented, and any byte is a valid u8.
         unsafe { ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
-        self.finish(&held, ())
+        self.finish(held, ())
     }
 
     /// Copies `length` bytes from `bytes` to `offset`.
@@ -68,11 +68,11 @@ impl Region {
     pub unsafe fn write(&self, offset: usize, bytes: *const u8, length: usize) -> Result<(), Error> {
         self.check_writable()?;
         let held = self.reach(offset, length)?;
-        let to = held.ground.mapping.base().wrapping_add(offset);
+        let to = held.base().wrapping_add(offset);
         // SAFETY: `reach` has shown the range to be mapped, and the pin keeps it so; the caller vouches for `bytes`,
         // which may be a view of this very region: `copy` allows overlap.
         unsafe { ptr::copy(bytes, to, length) };
-        self.finish(&held, ())
+        self.finish(held, ())
     }
 
     /// The text from `offset` to the first NUL, or `limit` bytes (the rest of the region) where there is none.
@@ -83,7 +83,7 @@ impl Region {
     pub fn read_text(&self, offset: usize, limit: Option<usize>) -> Result<Vec<u8>, Error> {
         let (held, length) = self.reach_rest(offset, limit)?;
         let text = shared_text(&held, offset, length).read();
-        self.finish(&held, text)
+        self.finish(held, text)
     }
 
     /// Stores `text` and a NUL at `offset`, in at most `limit` bytes (the rest of the region). Returns what it took.
@@ -104,7 +104,7 @@ impl Region {
             )));
         }
         shared_text(&held, offset, taken).write(text);
-        self.finish(&held, taken)
+        self.finish(held, taken)
     }
 
     /// Bytes that slices and views may speak of: those of the file, and those that it lost.
@@ -130,43 +130,45 @@ impl Region {
 
     /// A view of all bytes that the file has now.
     ///
+    /// With `retain`, the mapping also stays for as long as the region itself lives, closed or not: for users who take
+    /// an address and keep only the region alive, not the view. `np.ndarray(buffer=region)` releases the buffer at once
+    /// and relies on its owner.
+    ///
     /// # Errors
     ///
     /// [`Error::Closed`]; [`Error::Truncated`]; [`Error::Viewed`] when others have grown it beyond `max_size` and older views live.
-    pub fn view(&self) -> Result<View, Error> {
-        let size = self.extent()?;
-        let held = self.reach(0, size)?;
-        Ok(View { mapping: Arc::clone(&held.ground.mapping), length: size, writable: self.writable })
-    }
-
-    /// Keeps the present mapping for as long as the region itself lives, closed or not.
-    ///
-    /// For users who take an address and keep only the region alive, not a view: `np.ndarray(buffer=region)` releases
-    /// the buffer at once and relies on its owner.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Closed`].
-    pub fn retain(&self) -> Result<(), Error> {
-        let held = self.hold()?;
-        let mut retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.has_retained.swap(true, Ordering::Relaxed) {
-            retained.push(Arc::clone(&held.ground.mapping));
+    pub fn view(&self, retain: bool) -> Result<View, Error> {
+        let (held, length) = loop {
+            let size = self.extent()?;
+            match self.reach(0, size) {
+                Ok(held) => break (held, size),
+                // Another thread has shortened it meanwhile.
+                Err(Error::OutOfRange { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        };
+        let mapping = Arc::clone(&held.ground().mapping);
+        // Under the same pin as the view: no other mapping can take the place of this one in between.
+        if retain && !self.has_retained.swap(true, Ordering::Relaxed) {
+            self.retained().push(Arc::clone(&mapping));
         }
-        Ok(())
+        Ok(View { mapping, length, writable: self.writable })
     }
 
     // ---- pages ----
 
-    /// Writes the bytes to the file's storage, and waits for it.
+    /// Writes changed bytes to the file's storage, and waits for it: at least those of the range.
     ///
     /// # Errors
     ///
     /// [`Error::OutOfRange`]; `EIO`.
     pub fn flush(&self, offset: usize, length: Option<usize>) -> Result<(), Error> {
-        let (held, length) = self.reach_range(offset, length)?;
-        held.ground.mapping.flush(offset, length).map_err(|errno| file::refused(errno, "cannot flush"))?;
-        self.finish(&held, ())
+        let (held, _) = self.reach_range(offset, length)?;
+        // By descriptor, because it may take long: a pin would keep others from closing the region.
+        let file = Arc::clone(&held.ground().file);
+        drop(held);
+        file::flush(file.as_fd())?;
+        self.finish(self.hold()?, ())
     }
 
     /// Tells the kernel how the pages will be used.
@@ -176,7 +178,7 @@ impl Region {
     /// [`Error::OutOfRange`]; `EINVAL` for advice that this kernel does not know.
     pub fn advise(&self, offset: usize, length: Option<usize>, advice: Advice) -> Result<(), Error> {
         let (held, length) = self.reach_range(offset, length)?;
-        held.ground
+        held.ground()
             .mapping
             .advise(offset, length, advice)
             .map_err(|errno| file::refused(errno, "the kernel does not take that advice"))
@@ -190,7 +192,7 @@ impl Region {
     pub fn punch(&self, offset: usize, length: Option<usize>) -> Result<(), Error> {
         self.check_writable()?;
         let (held, length) = self.reach_range(offset, length)?;
-        if length == 0 { Ok(()) } else { file::punch(std::os::fd::AsFd::as_fd(&held.ground.file), offset, length) }
+        if length == 0 { Ok(()) } else { file::punch(held.ground().file.as_fd(), offset, length) }
     }
 
     /// Keeps the bytes in memory, never swapped out.
@@ -200,7 +202,12 @@ impl Region {
     /// [`Error::OutOfRange`]; `ENOMEM` above the limit on locked memory.
     pub fn lock(&self, offset: usize, length: Option<usize>) -> Result<(), Error> {
         let (held, length) = self.reach_range(offset, length)?;
-        held.ground.mapping.lock(offset, length).map_err(|errno| {
+        held.ground().mapping.lock(offset, length).map_err(|errno| {
+            let known = self.known.load(Ordering::Relaxed);
+            match self.ask_size(&held) {
+                Ok(actual) if actual < offset + length => return Error::Truncated { known, actual },
+                _ => {}
+            }
             let limit = getrlimit(Resource::Memlock).current;
             let limit = limit.map_or_else(|| "unlimited".to_owned(), |limit| format!("{limit} bytes"));
             Error::os(
@@ -211,7 +218,7 @@ impl Region {
                 ),
             )
         })?;
-        self.finish(&held, ())
+        self.finish(held, ())
     }
 
     /// Lets the bytes leave memory again.
@@ -221,20 +228,25 @@ impl Region {
     /// [`Error::OutOfRange`].
     pub fn unlock(&self, offset: usize, length: Option<usize>) -> Result<(), Error> {
         let (held, length) = self.reach_range(offset, length)?;
-        held.ground.mapping.unlock(offset, length).map_err(|errno| file::refused(errno, "cannot unlock"))
+        held.ground().mapping.unlock(offset, length).map_err(|errno| file::refused(errno, "cannot unlock"))
     }
 
     pub(super) fn populate(&self) -> Result<(), Error> {
         let advice = if self.writable { Advice::LinuxPopulateWrite } else { Advice::LinuxPopulateRead };
         let (held, size) = self.reach_range(0, None)?;
-        match held.ground.mapping.advise(0, size, advice) {
+        match held.ground().mapping.advise(0, size, advice) {
             Ok(()) => Ok(()),
             // Before Linux 5.14 there was no such advice: touch each page.
             Err(Errno::INVAL) => {
                 for offset in (0..size).step_by(page_size()) {
                     byte(&held, offset).load(Ordering::Relaxed);
                 }
-                self.finish(&held, ())
+                self.finish(held, ())
+            }
+            // Pages that are not there: truncated meanwhile, or a sparse file on a full file system.
+            Err(Errno::FAULT) => {
+                held.ground().mapping.mark_faulted();
+                Err(self.fault(held))
             }
             Err(errno) => Err(file::refused(errno, "cannot bring the pages into memory")),
         }
@@ -249,15 +261,15 @@ impl Region {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn byte<'a>(held: &'a Held<'_>, offset: usize) -> &'a AtomicU8 {
-    let byte = held.ground.mapping.base().wrapping_add(offset);
+    let byte = held.base().wrapping_add(offset);
     // SAFETY: `reach` has shown the byte to be mapped, and the pin keeps it so.
     unsafe { AtomicU8::from_ptr(byte) }
 }
 
 fn shared_text<'a>(held: &'a Held<'_>, offset: usize, limit: usize) -> SharedText<'a> {
-    let start = held.ground.mapping.base().wrapping_add(offset).cast::<AtomicU8>();
+    let start = held.base().wrapping_add(offset).cast::<AtomicU8>();
     // Words do not cross pages: the rest of the last one is mapped too, if only beyond the end of the file.
     let length = SharedText::end_of_word(offset + limit) - offset;
     // SAFETY: `reach` has shown the bytes up to the limit to be mapped, the rest is in the page of the last of them, and

@@ -1,10 +1,13 @@
 //! Growing, shrinking, moving.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Ground, Region, cannot_map, reservation};
+use rustix::io::Errno;
+
+use super::{Ground, Region, cannot_map, reservation, round_up};
 use crate::error::Error;
 use crate::file;
 use crate::mapping::Mapping;
@@ -24,30 +27,43 @@ impl Region {
         reservation(size, None)?;
         let held = self.hold()?;
         let actual = self.ask_size(&held)?;
+        let reserved = held.ground().mapping.reserved();
+        // Without a pin, because reserving space may take long: others may close the region meanwhile.
+        let file = Arc::clone(&held.ground().file);
+        drop(held);
         if size < actual {
-            drop(held);
-            self.shrink(size)?;
-        } else if size <= held.ground.mapping.reserved() {
-            file::grow(held.ground.file.as_fd(), actual, size, sparse)?;
-            drop(held);
-        } else {
-            drop(held);
-            // The space first: it can be had without any effect on others.
-            self.reserve(size)?;
-            self.with_file(|file| file::grow(file, actual, size, sparse))??;
+            return self.shrink(size);
         }
+        if size > reserved {
+            // The addresses first: they can be had without any effect on others.
+            self.reserve(size)?;
+        }
+        file::grow(file.as_fd(), actual, size, sparse)?;
+        self.settle(size)
+    }
+
+    /// Notes a size that this process has set, and maps the file again where pages of it were missing.
+    fn settle(&self, size: usize) -> Result<(), Error> {
         let held = self.hold()?;
-        self.size.store(size.min(held.ground.mapping.reserved()), Ordering::Relaxed);
+        self.size.store(size.min(held.ground().mapping.reserved()), Ordering::Relaxed);
         self.known.store(size, Ordering::Relaxed);
-        if held.ground.mapping.has_faulted() { self.restore(held.ground) } else { Ok(()) }
+        let faulted = held.has_faulted();
+        drop(held);
+        if faulted { self.restore() } else { Ok(()) }
     }
 
     fn shrink(&self, size: usize) -> Result<(), Error> {
-        let _alone = process::shut(&self.gate);
-        // SAFETY: behind the shut gate: nobody else has the ground.
-        let Some(ground) = (unsafe { self.ground.load(Ordering::Relaxed).as_ref() }) else { return Err(Error::Closed) };
-        self.check_views(ground, size)?;
-        file::shrink(ground.file.as_fd(), size)
+        {
+            let _alone = process::shut(&self.gate);
+            // SAFETY: behind the shut gate: nobody else has the ground.
+            let ground = unsafe { self.ground.load(Ordering::Relaxed).as_ref() }.ok_or(Error::Closed)?;
+            self.check_views(ground, size)?;
+            file::shrink(ground.file.as_fd(), size)?;
+            // Before the gate opens: nobody of this process finds bytes missing that it has given up itself.
+            self.size.store(size, Ordering::Relaxed);
+            self.known.store(size, Ordering::Relaxed);
+        }
+        self.settle(size)
     }
 
     /// Makes the mapping reach `size` bytes, moving it if it must.
@@ -59,9 +75,25 @@ impl Region {
             return Ok(());
         }
         self.check_views(ground, size)?;
-        let reserved = reservation(size, None)?;
-        let file = ground.file.as_fd();
-        let (mapping, done) = match Arc::try_unwrap(std::mem::replace(&mut ground.mapping, Arc::new(Mapping::nothing()))) {
+        let wanted = reservation(size, None)?;
+        let file = Arc::clone(&ground.file);
+        let old = std::mem::replace(&mut ground.mapping, Arc::new(Mapping::nothing()));
+        let (mut mapping, mut done) = self.longer(old, file.as_fd(), wanted);
+        if done == Err(Errno::NOMEM) {
+            // A limit on address space (ulimit -v): nobody asked for that much, so less will do.
+            (mapping, done) = self.longer(mapping, file.as_fd(), round_up(size));
+        }
+        // It may have become less than it was, where it could be neither grown nor given back.
+        self.size.fetch_min(mapping.reserved(), Ordering::Relaxed);
+        self.base.store(mapping.base(), Ordering::Relaxed);
+        self.faulted.store(ptr::from_ref(mapping.faulted()).cast_mut(), Ordering::Relaxed);
+        ground.mapping = mapping;
+        done.map_err(|errno| cannot_map(errno, wanted))
+    }
+
+    /// The mapping with more address space, or as it was.
+    fn longer(&self, old: Arc<Mapping>, file: BorrowedFd<'_>, reserved: usize) -> (Arc<Mapping>, Result<(), Errno>) {
+        match Arc::try_unwrap(old) {
             Ok(mapping) => match mapping.grow(file, reserved) {
                 Ok(mapping) => (Arc::new(mapping), Ok(())),
                 Err((mapping, errno)) => (Arc::new(mapping), Err(errno)),
@@ -70,15 +102,12 @@ impl Region {
             Err(retained) => match Mapping::new(file, reserved, self.writable) {
                 Ok(mapping) => {
                     self.has_retained.store(false, Ordering::Relaxed);
+                    self.has_older.store(true, Ordering::Relaxed);
                     (Arc::new(mapping), Ok(()))
                 }
                 Err(errno) => (retained, Err(errno)),
             },
-        };
-        // It may have become less than it was, where it could be neither grown nor given back.
-        self.size.fetch_min(mapping.reserved(), Ordering::Relaxed);
-        ground.mapping = mapping;
-        done.map_err(|errno| cannot_map(errno, reserved))
+        }
     }
 
     /// Refuses to move or shorten memory that views show. The gate is shut, so no view can be made meanwhile.
