@@ -15,7 +15,7 @@ from report import Figure
 
 from samemap import Region
 
-RUNS = 7
+RUNS = 11
 PING, PONG = 0, 64
 
 

@@ -7,7 +7,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-README = Path(__file__).with_name("README.md")
+READMES = (Path(__file__).with_name("README.md"), Path(__file__).parent.parent / "README.md")
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
@@ -64,8 +64,9 @@ def machine() -> str:
 
 
 def write(figures: list[Figure]) -> None:
-    """Put the table into this directory's README, between its marks."""
-    text = README.read_text()
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    README.write_text(f"{head}{BEGIN}\n\n{machine()}\n\n{table(figures)}\n\n{END}{tail}")
+    """Put the table into this directory's README and the project's, between their marks."""
+    for readme in READMES:
+        text = readme.read_text()
+        head, _, rest = text.partition(BEGIN)
+        _, _, tail = rest.partition(END)
+        readme.write_text(f"{head}{BEGIN}\n\n{machine()}\n\n{table(figures)}\n\n{END}{tail}")

@@ -118,7 +118,7 @@ class TestIndexing:
 
     def test_iteration_ends(self, region: Region) -> None:
         region[:3] = b"abc"
-        assert list(region) == [97, 98, 99, *[0] * 61]  # type: ignore[call-overload]
+        assert list(region) == [97, 98, 99, *[0] * 61]
 
 
 class TestText:

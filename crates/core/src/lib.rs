@@ -6,12 +6,12 @@
 //! | --- | --- | --- |
 //! | 0 | `atomic` | whether this is a loom build |
 //! | 0 | [`error`] | what can go wrong, and who can mend it |
+//! | 0 | `room` | how much memory can still be had |
 //! | 1 | [`gate`] | users of a mapping against the one who moves it |
 //! | 1 | `guard` | bus errors: `SIGBUS` in our own mappings |
 //! | 1 | [`bell`] | sleeping on a futex word, and waking |
 //! | 1 | `spin` | how long to look before sleeping |
 //! | 1 | `text` | NUL-ended text in memory that others write |
-//! | 0 | `room` | how much memory can still be had |
 //! | 1 | [`file`](mod@file) | files and memfds: made whole, opened with distrust, grown without surprises |
 //! | 2 | [`arrival`] | sleeping until a file is there |
 //! | 2 | `mapping` | the only `mmap`, `mremap`, `munmap` |

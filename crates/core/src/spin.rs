@@ -13,14 +13,18 @@
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The longest look, in turns of the loop: about as long as a wake-up takes.
-const LONGEST: u32 = 1024;
+/// The longest look, in turns of the loop, each some tens of nanoseconds: longer than it takes to wake the other side and
+/// get its answer, because otherwise two who sleep would never find each other awake.
+const LONGEST: u32 = 4096;
 
 /// The shortest.
 const SHORTEST: u32 = 4;
 
 /// Every so many misses in a row, a long look.
 const PROBE: u32 = 64;
+
+/// So many misses in a row are bad luck: somebody had to wait for a processor.
+const PATIENCE: u32 = 4;
 
 /// How long looking has helped lately.
 #[derive(Debug, Default)]
@@ -55,8 +59,10 @@ impl Spin {
             }
             spin_loop();
         }
-        self.turns.store(turns / 2, Ordering::Relaxed);
-        self.misses.fetch_add(1, Ordering::Relaxed);
+        let misses = self.misses.fetch_add(1, Ordering::Relaxed);
+        if misses >= PATIENCE && !misses.is_multiple_of(PROBE) {
+            self.turns.store(turns / 2, Ordering::Relaxed);
+        }
         false
     }
 }
