@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from samemap import Region
+
 
 def pytest_configure() -> None:
     """Give the processes of the tests a SIGINT that works: shells start background jobs with one that is ignored."""
@@ -26,6 +28,22 @@ def runtime_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyt
     with tempfile.TemporaryDirectory(prefix="samemap-test-", dir="/dev/shm") as directory:
         monkeypatch.setenv("SAMEMAP_DIR", directory)
         yield Path(directory)
+
+
+@pytest.fixture
+def region() -> Iterator[Region]:
+    """Give 64 bytes of anonymous memory."""
+    with Region(None, 64) as region:
+        yield region
+
+
+@pytest.fixture
+def readonly(runtime_directory: Path) -> Iterator[Region]:
+    """Give a region of 64 bytes, mapped read-only, that starts with "Hello"."""
+    with Region.create("readonly", 64) as writer:
+        writer[:5] = b"Hello"
+        with Region.open("readonly", mode="r") as region:
+            yield region
 
 
 @pytest.fixture

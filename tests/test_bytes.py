@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from samemap import Region
-
-
-@pytest.fixture
-def region() -> Iterator[Region]:
-    with Region(None, 64) as region:
-        yield region
-
-
-@pytest.fixture
-def readonly() -> Iterator[Region]:
-    with Region.create("readonly", 64) as writer:
-        writer[:5] = b"Hello"
-        with Region.open("readonly", mode="r") as region:
-            yield region
 
 
 class TestIndexing:

@@ -9,7 +9,7 @@ import pickle
 import socket
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,12 +17,6 @@ import pytest
 from isolated import descriptors, mapped, succeed
 
 from samemap import Region
-
-
-@pytest.fixture
-def region() -> Iterator[Region]:
-    with Region(None, 64) as region:
-        yield region
 
 
 class TestClosing:

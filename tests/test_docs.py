@@ -169,3 +169,12 @@ def test_dead_links_are_found(tmp_path: Path) -> None:
     document = tmp_path / "text.md"
     document.write_text(TEXT)
     assert dead_links(document) == ["missing.md", "#three", "other/missing.md"]
+
+
+def test_both_readmes_show_the_figures_of_one_run() -> None:
+    # Written by `make bench ARGS=--write`, which knows no other place for a number.
+    marked = re.compile(r"<!-- figures: begin -->\n(.*)<!-- figures: end -->", re.DOTALL)
+    shown = [marked.findall((ROOT / name).read_text()) for name in ("README.md", "benchmarks/README.md")]
+    assert shown[0] == shown[1]
+    (table,) = shown[0]
+    assert all(part in table for part in ("CPython", "bell hand-over", "region.fetch_add_u64", "import samemap"))

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from samemap import PAGE_SIZE, Region
-
-
-@pytest.fixture
-def region() -> Iterator[Region]:
-    with Region(None, 64) as region:
-        yield region
 
 
 class TestKernelAdvice:

@@ -6,7 +6,7 @@ import copy
 import errno
 import os
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,20 +15,6 @@ from isolated import descriptors, succeed
 from samemap import PAGE_SIZE, Region
 
 HUGE = (1 << 32) + PAGE_SIZE + 3
-
-
-@pytest.fixture
-def region() -> Iterator[Region]:
-    with Region(None, 64) as region:
-        yield region
-
-
-@pytest.fixture
-def readonly() -> Iterator[Region]:
-    with Region.create("readonly", 64) as writer:
-        writer[:5] = b"Hello"
-        with Region.open("readonly", mode="r") as region:
-            yield region
 
 
 class TestSizes:
