@@ -15,9 +15,14 @@ from samemap import Region
 
 
 def pytest_configure() -> None:
-    """Give the processes of the tests a SIGINT that works: shells start background jobs with one that is ignored."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Give the processes of the tests signals that work: shells and nohup(1) start programs with some ignored."""
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGTERM, signal.SIG_DFL),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
