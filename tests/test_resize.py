@@ -108,6 +108,13 @@ class TestGrowing:
         region[2 * ROOM - 1] = 3
         assert os.pread(region.fileno(), 1, 2 * ROOM - 1) == b"\3"
 
+    def test_stats_of_a_handle_that_does_not_reach_the_end(self, region: Region) -> None:
+        with Region.from_fd(region.fileno(), max_size=PAGE_SIZE) as other:
+            region.resize(8 * PAGE_SIZE)
+            assert other.stats().size == 8 * PAGE_SIZE
+            assert other.stats().max_size == PAGE_SIZE
+            assert other.stats().resident <= PAGE_SIZE
+
     def test_takes_the_space_unless_sparse(self, region: Region) -> None:
         region.resize(8 * PAGE_SIZE, sparse=True)
         assert region.stats().allocated < 8 * PAGE_SIZE

@@ -144,9 +144,11 @@ impl Mapping {
         // In pieces, because the answer has a byte for each page, and sparse mappings have many.
         let mut pages = [0_u8; 64 << 10];
         let piece = pages.len() * page_size();
+        // Others may have grown the file beyond this mapping.
+        let end = length.min(self.reserved);
         let mut resident = 0;
-        for offset in (0..length.min(self.reserved)).step_by(piece) {
-            let (start, length) = self.pages(offset, piece.min(length - offset));
+        for offset in (0..end).step_by(piece) {
+            let (start, length) = self.pages(offset, piece.min(end - offset));
             // SAFETY: the range lies in the mapping, and the array has a byte for each of its pages.
             if unsafe { libc::mincore(start, length, pages.as_mut_ptr()) } != 0 {
                 return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO));

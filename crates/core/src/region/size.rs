@@ -39,14 +39,15 @@ impl Region {
             self.reserve(size)?;
         }
         file::grow(file.as_fd(), actual, size, sparse)?;
-        self.settle(size)
+        self.settle()
     }
 
-    /// Notes a size that this process has set, and maps the file again where pages of it were missing.
-    fn settle(&self, size: usize) -> Result<(), Error> {
+    /// Notes the size after this process has set it, and maps the file again where pages of it were missing.
+    fn settle(&self) -> Result<(), Error> {
         let held = self.hold()?;
-        self.size.store(size.min(held.ground().mapping.reserved()), Ordering::Relaxed);
-        self.known.store(size, Ordering::Relaxed);
+        // As it is, not as it was set: another thread may have set it again.
+        let actual = self.ask_size(&held)?;
+        self.known.store(actual, Ordering::Relaxed);
         let faulted = held.has_faulted();
         drop(held);
         if faulted { self.restore() } else { Ok(()) }
@@ -63,7 +64,7 @@ impl Region {
             self.size.store(size, Ordering::Relaxed);
             self.known.store(size, Ordering::Relaxed);
         }
-        self.settle(size)
+        self.settle()
     }
 
     /// Makes the mapping reach `size` bytes, moving it if it must.
