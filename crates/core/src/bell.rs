@@ -3,83 +3,187 @@
 //! A shared futex (`futex(2)`, without `FUTEX_PRIVATE_FLAG`): the kernel knows the word by file and offset, so that
 //! C programs which map the same file take part. It compares the word with what the sleeper expects and enqueues the
 //! sleeper in one step, so a change before the sleep is never slept over.
+//!
+//! Algorithms never sleep: an [`Attempt`] that cannot be done yet tells what to sleep on, and whoever drives it does so
+//! in a way that suits it: a thread that lets go of the interpreter, a watcher for many tasks, a wait for several.
 
-use std::num::NonZeroU32;
-use std::sync::atomic::AtomicU32;
-use std::time::Duration;
+use crate::atomic::{Ordering, Word32, fence, needs_kernel, wake as wake_word};
 
-use rustix::io::Errno;
-use rustix::thread::futex;
-use rustix::time::{ClockId, Timespec, clock_gettime};
+/// What an attempt came to.
+#[derive(Debug)]
+pub enum Attempt<'a, T> {
+    /// It is done.
+    Done(T),
+    /// Not yet: try again after this.
+    Wait(Sleep<'a>),
+}
 
-/// A moment of the monotonic clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadline(Timespec);
+/// What to sleep on, and what it must be for the sleep to begin.
+#[derive(Debug, Clone, Copy)]
+pub struct Sleep<'a> {
+    /// The word.
+    pub word: &'a Word32,
+    /// What it was.
+    pub expected: u32,
+}
 
-impl Deadline {
-    /// The moment `after` from now; `None` when that is beyond what the clock can name.
-    pub fn after(after: Duration) -> Option<Self> {
-        let now = clock_gettime(ClockId::Monotonic);
-        let span = Timespec::try_from(after).ok()?;
-        now.checked_add(span).map(Self)
+/// Wakes sleepers, at the cost of one fence and one load when there are none.
+///
+/// The ringer first changes what the sleepers wait for, then [rings](Bell::ring). A sleeper first
+/// [listens](Bell::listen), then looks at what it waits for once more, and then sleeps. Either the ringer sees that
+/// somebody listens, or the sleeper sees the change: both put a sequentially consistent fence between their two steps.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Bell {
+    /// How often it was rung with somebody listening: what sleepers sleep on.
+    rings: Word32,
+    /// How many have begun to listen since it was last rung for all.
+    listeners: Word32,
+}
+
+impl Bell {
+    /// A bell that nobody listens to.
+    #[expect(clippy::new_without_default, reason = "shared memory is made in place, never by default")]
+    pub fn new() -> Self {
+        Self { rings: Word32::new(0), listeners: Word32::new(0) }
     }
 
-    /// Whether it has passed.
-    pub fn has_passed(self) -> bool {
-        clock_gettime(ClockId::Monotonic) >= self.0
+    /// Announces a sleeper, who must look once more at what it waits for before it sleeps as it is told here.
+    pub fn listen(&self) -> Sleep<'_> {
+        let expected = self.rings.load(Ordering::Relaxed);
+        self.listeners.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        Sleep { word: &self.rings, expected }
     }
 
-    /// The time left, zero when it has passed.
-    pub fn left(self) -> Duration {
-        let left = self.0.checked_sub(clock_gettime(ClockId::Monotonic));
-        left.and_then(|left| Duration::try_from(left).ok()).unwrap_or_default()
+    /// Wakes all who listen, after a change of what they wait for.
+    #[inline]
+    pub fn ring(&self) {
+        fence(Ordering::SeqCst);
+        if self.listeners.load(Ordering::Relaxed) != 0 {
+            self.ring_all();
+        }
     }
 
-    /// The earlier of two.
-    pub fn min(self, other: Self) -> Self {
-        if other.0 < self.0 { other } else { self }
+    #[cold]
+    fn ring_all(&self) {
+        // Before the word changes: whoever announces itself from here on either sees the new word, or is counted anew.
+        self.listeners.swap(0, Ordering::SeqCst);
+        self.rings.fetch_add(1, Ordering::SeqCst);
+        wake_word(&self.rings, u32::MAX);
+    }
+
+    /// Wakes one of those who listen, if any, after a change that only one of them can use.
+    ///
+    /// Should that one be killed before it looks, the others find out when they have slept for a while.
+    #[inline]
+    pub fn ring_one(&self) {
+        fence(Ordering::SeqCst);
+        let listeners = self.listeners.load(Ordering::Relaxed);
+        if listeners != 0 {
+            self.ring_first(listeners);
+        }
+    }
+
+    #[cold]
+    fn ring_first(&self, listeners: u32) {
+        self.rings.fetch_add(1, Ordering::SeqCst);
+        if wake_word(&self.rings, 1) == 0 {
+            // Nobody sleeps. Only if nobody has announced itself meanwhile: they would sleep on the new word.
+            let _ = self.listeners.compare_exchange(listeners, 0, Ordering::SeqCst, Ordering::Relaxed);
+        }
     }
 }
 
-/// Why a sleep ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Woken {
-    /// Somebody rang.
-    Rung,
-    /// The word is not, or no longer, what was expected.
-    Changed,
-    /// The deadline passed.
-    TimedOut,
-    /// A signal handler ran.
-    Interrupted,
-}
+needs_kernel! {
+    use std::num::NonZeroU32;
+    use std::sync::atomic::AtomicU32;
+    use std::time::Duration;
 
-/// Sleeps while `word` is `expected`, until somebody [wakes](wake), or the deadline or a signal.
-///
-/// # Errors
-///
-/// `EFAULT`: the page of the word is gone.
-pub(crate) fn sleep(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Result<Woken, Errno> {
-    let until = deadline.map(|deadline| deadline.0);
-    match futex::wait_bitset(word, futex::Flags::empty(), expected, until.as_ref(), NonZeroU32::MAX) {
-        Ok(()) => Ok(Woken::Rung),
-        Err(Errno::AGAIN) => Ok(Woken::Changed),
-        Err(Errno::TIMEDOUT) => Ok(Woken::TimedOut),
-        Err(Errno::INTR) => Ok(Woken::Interrupted),
-        Err(other) => Err(other),
-    }
-}
+    use rustix::io::Errno;
+    use rustix::thread::futex;
+    use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// Wakes up to `count` of those who sleep on `word`, in all processes, and says how many.
-///
-/// # Errors
-///
-/// `EFAULT`: the page of the word is gone.
-pub(crate) fn wake(word: &AtomicU32, count: u32) -> Result<usize, Errno> {
-    // Asked for none, the kernel wakes one all the same.
-    if count == 0 {
-        return Ok(0);
+    /// A moment of the monotonic clock.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Deadline(Timespec);
+
+    impl Deadline {
+        /// The moment `after` from now; `None` when that is beyond what the clock can name.
+        pub fn after(after: Duration) -> Option<Self> {
+            let now = clock_gettime(ClockId::Monotonic);
+            let span = Timespec::try_from(after).ok()?;
+            now.checked_add(span).map(Self)
+        }
+
+        /// Whether it has passed.
+        pub fn has_passed(self) -> bool {
+            clock_gettime(ClockId::Monotonic) >= self.0
+        }
+
+        /// The time left, zero when it has passed.
+        pub fn left(self) -> Duration {
+            let left = self.0.checked_sub(clock_gettime(ClockId::Monotonic));
+            left.and_then(|left| Duration::try_from(left).ok()).unwrap_or_default()
+        }
+
+        /// The earlier of two.
+        pub fn min(self, other: Self) -> Self {
+            if other.0 < self.0 { other } else { self }
+        }
     }
-    // The kernel takes a signed count.
-    futex::wake(word, futex::Flags::empty(), count.min(i32::MAX as u32))
+
+    /// Why a sleep ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Woken {
+        /// Somebody rang.
+        Rung,
+        /// The word is not, or no longer, what was expected.
+        Changed,
+        /// The deadline passed.
+        TimedOut,
+        /// A signal handler ran.
+        Interrupted,
+    }
+
+    /// Sleeps while `word` is `expected`, until somebody [wakes](wake), or the deadline or a signal.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`: the page of the word is gone.
+    pub(crate) fn sleep(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Result<Woken, Errno> {
+        let until = deadline.map(|deadline| deadline.0);
+        match futex::wait_bitset(word, futex::Flags::empty(), expected, until.as_ref(), NonZeroU32::MAX) {
+            Ok(()) => Ok(Woken::Rung),
+            Err(Errno::AGAIN) => Ok(Woken::Changed),
+            Err(Errno::TIMEDOUT) => Ok(Woken::TimedOut),
+            Err(Errno::INTR) => Ok(Woken::Interrupted),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Wakes up to `count` of those who sleep on `word`, in all processes, and says how many.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`: the page of the word is gone.
+    pub(crate) fn wake(word: &AtomicU32, count: u32) -> Result<usize, Errno> {
+        // Asked for none, the kernel wakes one all the same.
+        if count == 0 {
+            return Ok(0);
+        }
+        // The kernel takes a signed count.
+        futex::wake(word, futex::Flags::empty(), count.min(i32::MAX as u32))
+    }
+
+    impl Sleep<'_> {
+        /// Sleeps, until somebody rings, or the deadline or a signal.
+        ///
+        /// # Errors
+        ///
+        /// `EFAULT`: the page of the word is gone.
+        pub fn until(self, deadline: Option<Deadline>) -> Result<Woken, Errno> {
+            sleep(self.word.futex(), self.expected, deadline)
+        }
+    }
 }

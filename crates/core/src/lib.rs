@@ -4,9 +4,11 @@
 //!
 //! | floor | module | what it knows |
 //! | --- | --- | --- |
-//! | 0 | `atomic` | whether this is a loom build |
+//! | 0 | [`atomic`] | whether this is a loom build; the words of shared memory, and where a process can die |
 //! | 0 | [`error`] | what can go wrong, and who can mend it |
+//! | 0 | [`layout`] | the format of a segment |
 //! | 0 | `room` | how much memory can still be had |
+//! | 0 | [`tag`] | who holds something |
 //! | 1 | [`gate`] | users of a mapping against the one who moves it |
 //! | 1 | `guard` | bus errors: `SIGBUS` in our own mappings |
 //! | 1 | [`bell`] | sleeping on a futex word, and waking |
@@ -16,6 +18,7 @@
 //! | 2 | [`arrival`] | sleeping until a file is there |
 //! | 2 | `mapping` | the only `mmap`, `mremap`, `munmap` |
 //! | 2 | `process` | what the process must put right around a fork |
+//! | 2 | [`lock`] | one at a time, also when the one dies |
 //! | 3 | [`region`] | raw shared bytes: all of the above |
 
 #[cfg(not(target_pointer_width = "64"))]
@@ -23,12 +26,15 @@ compile_error!("samemap reserves address space generously: it needs a 64-bit mac
 #[cfg(not(target_os = "linux"))]
 compile_error!("samemap stands on Linux: futexes, memfds, O_TMPFILE");
 
-mod atomic;
+pub mod atomic;
+pub mod bell;
 pub mod gate;
+pub mod layout;
+pub mod lock;
+pub mod tag;
 
 atomic::needs_kernel! {
     pub mod arrival;
-    pub mod bell;
     pub mod error;
     pub mod file;
     mod guard;

@@ -1,6 +1,4 @@
-//! The gate, in every interleaving: `RUSTFLAGS="--cfg loom" cargo test -p samemap-core --release --test loom`.
-#![cfg(loom)]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+//! The gate.
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;

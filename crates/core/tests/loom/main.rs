@@ -1,0 +1,7 @@
+//! Every algorithm, in every interleaving: `RUSTFLAGS="--cfg loom" cargo test -p samemap-core --release --test loom`.
+#![cfg(loom)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod drive;
+mod gate;
+mod lock;
