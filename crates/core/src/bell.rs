@@ -133,6 +133,14 @@ needs_kernel! {
         }
     }
 
+    /// The wall clock as of the last tick, in nanoseconds since 1970: some milliseconds late, and cheap.
+    #[inline]
+    #[must_use]
+    pub fn wall_clock() -> u64 {
+        let now = clock_gettime(ClockId::RealtimeCoarse);
+        now.tv_sec.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec.cast_unsigned())
+    }
+
     /// Why a sleep ended.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Woken {
@@ -176,7 +184,44 @@ needs_kernel! {
         futex::wake(word, futex::Flags::empty(), count.min(i32::MAX as u32))
     }
 
+    /// The most words that can be slept on at once: `FUTEX_WAITV_MAX`.
+    pub const MOST_AT_ONCE: usize = 128;
+
+    /// Sleeps on several words, until somebody rings one of them, or one is not what was expected, or the deadline or a
+    /// signal. Of more than [`MOST_AT_ONCE`], and on kernels before 5.16, only the first are slept on, and not for long.
+    ///
+    /// Source: futex_waitv(2).
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT`: the page of a word is gone.
+    pub fn sleep_on_any(sleeps: &[Sleep<'_>], deadline: Option<Deadline>) -> Result<Woken, Errno> {
+        /// How long the words that are not slept on may go without a look.
+        const GLANCE: Duration = Duration::from_millis(5);
+        let glance = Deadline::after(GLANCE);
+        let soon = deadline.zip(glance).map(|(deadline, glance)| deadline.min(glance)).or(glance);
+        let until = if sleeps.len() > MOST_AT_ONCE { soon } else { deadline };
+        let waits: Vec<futex::Wait> = sleeps.iter().take(MOST_AT_ONCE).map(Sleep::wait).collect();
+        let moment = until.map(|until| until.0);
+        match futex::waitv(&waits, futex::WaitvFlags::empty(), moment.as_ref(), ClockId::Monotonic) {
+            Ok(_) => Ok(Woken::Rung),
+            Err(Errno::AGAIN) => Ok(Woken::Changed),
+            Err(Errno::TIMEDOUT) => Ok(Woken::TimedOut),
+            Err(Errno::INTR) => Ok(Woken::Interrupted),
+            Err(Errno::NOSYS) => sleeps.first().map_or(Ok(Woken::Changed), |first| first.until(soon)),
+            Err(other) => Err(other),
+        }
+    }
+
     impl Sleep<'_> {
+        fn wait(&self) -> futex::Wait {
+            let mut wait = futex::Wait::new();
+            wait.val = u64::from(self.expected);
+            wait.uaddr = futex::WaitPtr::new(self.word.futex().as_ptr().cast());
+            wait.flags = futex::WaitFlags::SIZE_U32;
+            wait
+        }
+
         /// Sleeps, until somebody rings, or the deadline or a signal.
         ///
         /// # Errors

@@ -36,6 +36,24 @@ pub enum Error {
         /// The length now.
         actual: usize,
     },
+    /// Somebody else shortened the file of a segment.
+    Cut {
+        /// The bytes that it had.
+        known: usize,
+        /// The length now.
+        actual: usize,
+    },
+    /// The file is not what the caller takes it for, or a version of samemap made it that this one does not understand.
+    Mismatch {
+        /// The field of the header that disagrees.
+        field: &'static str,
+        /// What it holds.
+        found: String,
+        /// What it should.
+        expected: String,
+        /// What helps.
+        cure: String,
+    },
     /// The caller holds views of memory that would have to move or go.
     Viewed {
         /// How many.
@@ -71,7 +89,7 @@ impl Error {
         match self {
             Self::Os { errno, .. } => Some(*errno),
             // What system calls say of such an address.
-            Self::Truncated { .. } => Some(Errno::FAULT.raw_os_error()),
+            Self::Truncated { .. } | Self::Cut { .. } => Some(Errno::FAULT.raw_os_error()),
             Self::Empty => Some(Errno::NODATA.raw_os_error()),
             _ => None,
         }
@@ -81,8 +99,8 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed => f.write_str("the region is closed"),
-            Self::ReadOnly => f.write_str("the region is mapped read-only; open it with mode=\"rw\" to change it"),
+            Self::Closed => f.write_str("it is closed"),
+            Self::ReadOnly => f.write_str("it is mapped read-only; open it with mode=\"rw\" to change it"),
             Self::OutOfRange { offset, length: 1, size } => {
                 write!(f, "byte {offset} is outside the region of {size} bytes")
             }
@@ -104,6 +122,14 @@ impl fmt::Display for Error {
                 "somebody truncated the file under this mapping: it had {known} bytes and has {actual} now; \
                  resize({known}) gives the length back (the bytes are gone), or open it again"
             ),
+            Self::Cut { known, actual } => write!(
+                f,
+                "somebody truncated it: it had {known} bytes and has {actual} now; what it held is lost: remove it \
+                 (samemap rm) and make it anew"
+            ),
+            Self::Mismatch { field, found, expected, cure } => {
+                write!(f, "its {field} is {found}, and {expected} was expected: {cure}")
+            }
             Self::Viewed { views, wanted, size, max_size } if wanted < size => write!(
                 f,
                 "cannot shrink from {size} to {wanted} bytes while {views} view(s) of the region live \

@@ -28,6 +28,18 @@ pub struct Layout {
     pub fields: &'static [Field],
 }
 
+/// What may lie in shared memory.
+///
+/// # Safety
+///
+/// It is made of atomic words only, so that every bit pattern is valid, and others may change it at any time.
+pub unsafe trait Shared {}
+
+crate::atomic::needs_kernel! {
+    // SAFETY: an atomic word.
+    unsafe impl Shared for crate::atomic::Word64 {}
+}
+
 /// Declares a structure that lies in shared memory: `repr(C)`, on cache lines of its own, of a size that is fixed here,
 /// and with a [`Layout`] that tells where each field is.
 macro_rules! shared {
@@ -46,6 +58,9 @@ macro_rules! shared {
 
         $crate::atomic::needs_kernel! {
             const _: () = assert!(size_of::<$name>() == $size);
+
+            // SAFETY: its fields are words, arrays of words, or structures that are declared in this way themselves.
+            unsafe impl $crate::layout::Shared for $name {}
 
             impl $name {
                 /// Where its fields are.

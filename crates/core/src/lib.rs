@@ -10,16 +10,21 @@
 //! | 0 | `room` | how much memory can still be had |
 //! | 0 | [`tag`] | who holds something |
 //! | 1 | [`gate`] | users of a mapping against the one who moves it |
+//! | 1 | `claim` | open-file-description locks: what the kernel knows of who lives |
 //! | 1 | `guard` | bus errors: `SIGBUS` in our own mappings |
 //! | 1 | [`bell`] | sleeping on a futex word, and waking |
-//! | 1 | `spin` | how long to look before sleeping |
+//! | 1 | [`spin`] | how long to look before sleeping |
 //! | 1 | `text` | NUL-ended text in memory that others write |
 //! | 1 | [`file`](mod@file) | files and memfds: made whole, opened with distrust, grown without surprises |
 //! | 2 | [`arrival`] | sleeping until a file is there |
 //! | 2 | `mapping` | the only `mmap`, `mremap`, `munmap` |
-//! | 2 | `process` | what the process must put right around a fork |
+//! | 2 | [`roster`] | who takes part in a segment, and who of them lives |
+//! | 3 | [`format`](mod@format) | the header of a segment, and refusing what is not understood |
+//! | 3 | `process` | what the process must put right around a fork |
 //! | 2 | [`lock`] | one at a time, also when the one dies |
-//! | 3 | [`region`] | raw shared bytes: all of the above |
+//! | 4 | [`region`] | raw shared bytes |
+//! | 4 | [`segment`] | a self-describing file that holds objects |
+//! | 5 | [`objects`] | the kinds of objects: how long each is, and how it begins |
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("samemap reserves address space generously: it needs a 64-bit machine");
@@ -35,13 +40,18 @@ pub mod tag;
 
 atomic::needs_kernel! {
     pub mod arrival;
+    mod claim;
     pub mod error;
     pub mod file;
+    pub mod format;
     mod guard;
     mod mapping;
+    pub mod objects;
     mod process;
     pub mod region;
     mod room;
-    mod spin;
+    pub mod roster;
+    pub mod segment;
+    pub mod spin;
     mod text;
 }

@@ -1,9 +1,10 @@
-//! Floor 2: what this process keeps about all of its regions, and puts right around a fork.
+//! Floor 3: what this process keeps about all of its regions and segments, and puts right around a fork.
 //!
 //! A fork copies locks and counts as they are, but only the forking thread. So the fork waits until no other thread
-//! is in the middle of moving a mapping, and the child forgets the other threads: those inside a gate, and those
-//! asleep. Source: pthread_atfork(3), "Threads cannot be implemented as a library" notwithstanding.
+//! is in the middle of moving a mapping or of joining a roster, and the child forgets the other threads (those inside a
+//! gate, and those asleep) and its parent's places in rosters. Source: pthread_atfork(3), "Threads cannot be implemented as a library" notwithstanding.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
@@ -17,6 +18,24 @@ static GATES: Mutex<Vec<Weak<Gate>>> = Mutex::new(Vec::new());
 
 /// Who sleeps on which word, so that a shutter can wake them.
 static SLEEPERS: Mutex<Vec<Sleeper>> = Mutex::new(Vec::new());
+
+/// The open segments of this process. Its lock is the right to open, join and leave one.
+static SEGMENTS: Mutex<Segments> = Mutex::new(Vec::new());
+
+/// Weak, so that a segment goes with its last user.
+pub(crate) type Segments = Vec<Weak<dyn Inherited>>;
+
+/// What a fork's child inherits but must not use as it is.
+pub(crate) trait Inherited: Any + Send + Sync {
+    /// Called in the child, which has one thread.
+    fn forget_parent(&self);
+}
+
+/// The right to open, join and leave segments, and those that are open.
+pub(crate) fn segments() -> MutexGuard<'static, Segments> {
+    register_hooks();
+    lock(&SEGMENTS)
+}
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 struct Sleeper {
@@ -114,6 +133,7 @@ impl Drop for Asleep {
 }
 
 struct Held {
+    segments: MutexGuard<'static, Segments>,
     gates: MutexGuard<'static, Vec<Weak<Gate>>>,
     sleepers: MutexGuard<'static, Vec<Sleeper>>,
     _free: FreeNodes,
@@ -125,9 +145,10 @@ thread_local! {
 
 extern "C" fn before_fork() {
     // The order in which everyone takes them.
+    let segments = lock(&SEGMENTS);
     let gates = lock(&GATES);
     let sleepers = lock(&SLEEPERS);
-    let held = Held { gates, sleepers, _free: guard::lock_free_nodes() };
+    let held = Held { segments, gates, sleepers, _free: guard::lock_free_nodes() };
     HELD.with_borrow_mut(|place| *place = Some(held));
 }
 
@@ -140,5 +161,8 @@ extern "C" fn after_fork_in_child() {
     held.sleepers.clear();
     for gate in held.gates.iter().filter_map(Weak::upgrade) {
         gate.empty_after_fork();
+    }
+    for segment in held.segments.iter().filter_map(Weak::upgrade) {
+        segment.forget_parent();
     }
 }

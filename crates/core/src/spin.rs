@@ -28,14 +28,14 @@ const PATIENCE: u32 = 4;
 
 /// How long looking has helped lately.
 #[derive(Debug, Default)]
-pub(crate) struct Spin {
+pub struct Spin {
     turns: AtomicU32,
     misses: AtomicU32,
 }
 
 impl Spin {
     /// Looks until `is_there`, for a moment; says whether it was.
-    pub(crate) fn look(&self, is_there: impl Fn() -> bool) -> bool {
+    pub fn look(&self, is_there: impl Fn() -> bool) -> bool {
         self.look_for(self.turns(), is_there)
     }
 

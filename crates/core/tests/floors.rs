@@ -6,15 +6,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every file with `unsafe` in it. A new one is a decision: see CONTRIBUTING.md.
-const WITH_UNSAFE: [&str; 11] = [
+const WITH_UNSAFE: [&str; 14] = [
+    "core/src/claim.rs",
     "core/src/file.rs",
     "core/src/guard.rs",
+    "core/src/layout.rs",
     "core/src/mapping.rs",
     "core/src/process.rs",
     "core/src/region.rs",
     "core/src/region/bytes.rs",
     "core/src/region/size.rs",
     "core/src/region/words.rs",
+    "core/src/segment.rs",
     "core/src/text.rs",
     "python/src/region.rs",
     "python/src/view.rs",
@@ -162,7 +165,7 @@ fn only_one_file_knows_of_loom() {
         .filter(|(_, source)| words(&without_comments(source)).any(|word| word == "loom"))
         .map(|(path, _)| path)
         .collect();
-    assert_eq!(found, ["core/src/atomic.rs"]);
+    assert_eq!(found, ["core/src/atomic.rs", "core/src/atomic/modelled.rs"]);
 }
 
 /// The names of pairs of orderings, from comments such as `// Release [gate.open]: ...`.

@@ -143,7 +143,7 @@ pub(crate) fn advice(name: &str) -> Option<Advice> {
 }
 
 /// How long to wait.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Timeout {
     Never,
     Now,
@@ -181,5 +181,16 @@ impl Timeout {
             Self::Now => true,
             Self::At(deadline) => deadline.has_passed(),
         }
+    }
+}
+
+/// The timeout of an acquire, as `threading` has it: -1 and `None` wait for ever, and without blocking there is none.
+pub(crate) fn acquire_timeout(blocking: bool, timeout: Option<f64>) -> PyResult<Timeout> {
+    // Exact on purpose: it is a word for "for ever", not a number.
+    let timeout = timeout.filter(|seconds| *seconds != -1.0);
+    match (blocking, timeout) {
+        (true, timeout) => Timeout::new(timeout),
+        (false, None) => Ok(Timeout::Now),
+        (false, Some(_)) => Err(PyValueError::new_err("a timeout is for an acquire that blocks: blocking=False only looks")),
     }
 }

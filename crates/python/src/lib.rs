@@ -4,10 +4,14 @@
 use pyo3::prelude::*;
 
 mod arguments;
+mod drive;
 mod errors;
 mod index;
+mod lock;
 mod pages;
+mod participant;
 mod region;
+mod segment;
 mod stats;
 mod text;
 mod view;
@@ -20,9 +24,15 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::errors::SegmentTruncated;
+    use super::errors::{SegmentMismatch, SegmentTruncated};
+    #[pymodule_export]
+    use super::lock::Lock;
+    #[pymodule_export]
+    use super::participant::Participant;
     #[pymodule_export]
     use super::region::Region;
+    #[pymodule_export]
+    use super::segment::{Segment, leave_all};
     #[pymodule_export]
     use super::stats::RegionStats;
     #[pymodule_export]
