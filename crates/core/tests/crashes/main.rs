@@ -1,0 +1,27 @@
+//! Death at every change of shared memory: `cargo test -p samemap-core --features crash-points --test crashes`.
+//!
+//! Every change that an algorithm makes is a point before which a process can die. For each scene, real processes die
+//! (`SIGKILL`) before the first change, before the second, and so on until one comes through; after each death the
+//! survivors must be able to go on, with everything that was committed in place. Then the recovery itself is killed, at
+//! every change that it makes, and others must recover from that.
+
+mod lock;
+mod process;
+mod roster;
+mod scene;
+
+use scene::Scene;
+
+fn main() {
+    let scenes: Vec<Scene> = [lock::scenes(), roster::scenes()].into_iter().flatten().collect();
+    let only = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
+    let (mut points, mut kills) = (0, 0);
+    for scene in scenes.iter().filter(|scene| only.as_deref().is_none_or(|only| scene.name.contains(only))) {
+        let played = scene.play();
+        println!("{:<60} {:>4} points {:>6} kills", scene.name, played.points, played.kills);
+        points += played.points;
+        kills += played.kills;
+    }
+    println!("{points} points at which a process can die, {kills} processes killed there: the others went on each time");
+    assert!(kills > 0 || only.is_some(), "nothing was killed: the build does not count");
+}
