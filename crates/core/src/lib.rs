@@ -22,6 +22,9 @@
 //! | 3 | [`format`](mod@format) | the header of a segment, and refusing what is not understood |
 //! | 3 | `process` | what the process must put right around a fork |
 //! | 2 | [`lock`] | one at a time, also when the one dies |
+//! | 2 | [`event`] | a flag to wait for |
+//! | 2 | [`counter`] | an integer that processes count together |
+//! | 3 | [`rlock`] | a lock that its holder can take again |
 //! | 4 | [`region`] | raw shared bytes |
 //! | 4 | [`segment`] | a self-describing file that holds objects |
 //! | 5 | [`objects`] | the kinds of objects: how long each is, and how it begins |
@@ -33,9 +36,12 @@ compile_error!("samemap stands on Linux: futexes, memfds, O_TMPFILE");
 
 pub mod atomic;
 pub mod bell;
+pub mod counter;
+pub mod event;
 pub mod gate;
 pub mod layout;
 pub mod lock;
+pub mod rlock;
 pub mod tag;
 
 atomic::needs_kernel! {

@@ -8,6 +8,11 @@
 //! over with one compare-and-swap, so of many who notice only one does, and when that one dies the next does. The same
 //! look puts right what a killed waiter leaves: a wake-up that it took with it.
 //!
+//! A lock that is free belongs to whoever comes first: one who is awake is faster than one who must be woken, and a lock
+//! that waits for wake-ups is idle most of the time. So that nobody waits for ever, one who has waited long makes the
+//! mark [`RESERVED`]: the next release leaves the lock free for those who have waited, and whoever only comes goes to
+//! sleep behind them. Source: the starvation mode of Go's `sync.Mutex`; eventual fairness in Rust's `parking_lot`.
+//!
 //! Source of the marked word: Ulrich Drepper, "Futexes Are Tricky", 2011, mutex 2; of the takeover: robust futexes,
 //! get_robust_list(2), of which this needs nothing.
 
@@ -19,10 +24,13 @@ use crate::tag::{Caller, Tag};
 /// Somebody may sleep on the word.
 const WAITERS: u32 = Tag::MARK;
 
+/// Whoever has waited goes first.
+const RESERVED: u32 = Tag::SECOND_MARK;
+
 shared! {
 /// A lock, as it lies in shared memory.
 pub struct Lock(64) {
-    /// 0 when free, else the holder's tag, with the mark when somebody may sleep.
+    /// 0 when free, else the holder's tag; with the marks when somebody may sleep, and when whoever has waited goes first.
     word: Word32,
     /// The tag of the last holder that died with it.
     died: Word32,
@@ -44,6 +52,17 @@ pub enum Dead {
     TakeOver,
     /// Leave it, and say so.
     Report,
+}
+
+/// How long the caller has waited already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It has just come.
+    New,
+    /// It has slept.
+    Again,
+    /// It has slept for so long that others must let it go first.
+    Overdue,
 }
 
 /// How an attempt to take the lock ended.
@@ -77,14 +96,24 @@ impl Lock {
         self.word.compare_exchange(0, me.word(), Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// Takes it, or tells what to sleep on.
+    /// Takes it, or tells what to sleep on; as one who has waited.
     #[cold]
     pub fn attempt(&self, caller: Caller<'_>, dead: Dead) -> Attempt<'_, Taken> {
+        self.attempt_in_turn(caller, dead, Turn::Again)
+    }
+
+    /// Takes it, or tells what to sleep on.
+    #[cold]
+    pub fn attempt_in_turn(&self, caller: Caller<'_>, dead: Dead, turn: Turn) -> Attempt<'_, Taken> {
         // With the mark: others may sleep, and the release that woke this one has taken their mark away.
         let mine = caller.tag.word() | WAITERS;
         let mut seen = self.word.load(Ordering::Relaxed);
         loop {
             let Some(holder) = Tag::read(seen) else {
+                if turn == Turn::New && seen == RESERVED | WAITERS {
+                    self.sleeps.fetch_add(1, Ordering::Relaxed);
+                    return Attempt::Wait(Sleep { word: &self.word, expected: seen });
+                }
                 // Acquire [lock.word]
                 match self.word.compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed) {
                     Ok(_) => return Attempt::Done(Taken::Free),
@@ -108,8 +137,8 @@ impl Lock {
                 }
                 continue;
             }
-            if seen & WAITERS == 0 {
-                let marked = seen | WAITERS;
+            let marked = seen | if turn == Turn::Overdue { WAITERS | RESERVED } else { WAITERS };
+            if seen != marked {
                 match self.word.compare_exchange(seen, marked, Ordering::Relaxed, Ordering::Relaxed) {
                     Ok(_) => seen = marked,
                     Err(now) => {
@@ -160,18 +189,26 @@ impl Lock {
 
     #[cold]
     fn release_marked(&self, me: Tag, seen: u32) -> Result<(), Option<Tag>> {
-        let marked = me.word() | WAITERS;
-        if seen != marked {
-            return Err(Tag::read(seen));
-        }
-        // Release [lock.word]. Nobody takes the mark away from a holder, so this fails only when another thread of the
-        // caller's process has released it meanwhile.
-        match self.word.compare_exchange(marked, 0, Ordering::Release, Ordering::Relaxed) {
-            Ok(_) => {
-                wake(&self.word, 1);
-                Ok(())
+        let mut seen = seen;
+        while Tag::read(seen) == Some(me) {
+            let free = if seen & RESERVED == 0 { 0 } else { RESERVED | WAITERS };
+            // Release [lock.word]. It fails where somebody has made another mark meanwhile.
+            match self.word.compare_exchange(seen, free, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => {
+                    wake(&self.word, 1);
+                    return Ok(());
+                }
+                Err(now) => seen = now,
             }
-            Err(now) => Err(Tag::read(now)),
+        }
+        Err(Tag::read(seen))
+    }
+
+    /// Wakes another one if the lock is free: for a waiter that gives up, and may have been woken just then.
+    #[cold]
+    pub fn pass_on(&self) {
+        if self.holder().is_none() {
+            wake(&self.word, 1);
         }
     }
 
@@ -183,7 +220,7 @@ impl Lock {
     /// Whether `me` holds it.
     #[inline(always)]
     pub fn is_held_by(&self, me: Tag) -> bool {
-        self.word.load(Ordering::Relaxed) & !WAITERS == me.word()
+        Tag::read(self.word.load(Ordering::Relaxed)) == Some(me)
     }
 
     /// Notes when it was taken; its holder does.

@@ -3,17 +3,19 @@
 /// A participant: the index of its roster entry, and the epoch of that entry while it is theirs.
 ///
 /// An entry gets a new epoch with each owner, so the tag of one who is gone never becomes that of another (before the
-/// same entry has changed hands 2,097,152 times).
+/// same entry has changed hands 1,048,576 times).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tag(u32);
 
 const INDEX_BITS: u32 = 10;
 const INDEX_MASK: u32 = (1 << INDEX_BITS) - 1;
-const EPOCH_MASK: u32 = (1 << 21) - 1;
+const EPOCH_MASK: u32 = (1 << 20) - 1;
 
 impl Tag {
-    /// The bit that no tag uses: algorithms keep a mark of their own there.
+    /// A bit that no tag uses: algorithms keep a mark of their own there.
     pub const MARK: u32 = 1 << 31;
+    /// Another one.
+    pub const SECOND_MARK: u32 = 1 << 30;
     /// The most participants that tags can tell apart.
     pub const MOST: usize = INDEX_MASK as usize;
 
@@ -24,14 +26,14 @@ impl Tag {
         Self((epoch & EPOCH_MASK) << INDEX_BITS | (index as u32 + 1) & INDEX_MASK)
     }
 
-    /// The tag in a word of shared memory, whatever its mark; `None` when it names nobody.
+    /// The tag in a word of shared memory, whatever its marks; `None` when it names nobody.
     #[must_use]
     #[inline]
     pub const fn read(word: u32) -> Option<Self> {
-        if word & INDEX_MASK == 0 { None } else { Some(Self(word & !Self::MARK)) }
+        if word & INDEX_MASK == 0 { None } else { Some(Self(word & !(Self::MARK | Self::SECOND_MARK))) }
     }
 
-    /// What is stored in a word; never 0, and without the mark.
+    /// What is stored in a word; never 0, and without marks.
     #[must_use]
     #[inline]
     pub const fn word(self) -> u32 {
@@ -86,11 +88,11 @@ mod tests {
             for epoch in [0, 1, EPOCH_MASK] {
                 let tag = Tag::new(index, epoch);
                 assert_eq!((tag.index(), tag.epoch()), (index, epoch));
-                assert_eq!(Tag::read(tag.word() | Tag::MARK), Some(tag));
+                assert_eq!(Tag::read(tag.word() | Tag::MARK | Tag::SECOND_MARK), Some(tag));
                 assert_ne!(tag.word(), 0);
             }
         }
-        assert_eq!(Tag::read(Tag::MARK), None);
+        assert_eq!(Tag::read(Tag::MARK | Tag::SECOND_MARK), None);
         assert_eq!(Tag::next_epoch(EPOCH_MASK), 0);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use samemap_core::bell::{Attempt, Deadline, Woken};
 use samemap_core::error::Error;
+use samemap_core::lock::{Dead, Turn};
 use samemap_core::segment::{Handle, Segment};
 use samemap_core::tag::Caller;
 
@@ -16,6 +17,9 @@ const FIRST_SLICE: Duration = Duration::from_millis(5);
 
 /// Every further sleep. A death is noticed within one of them, after which the kernel is asked.
 pub(crate) const SLICE: Duration = Duration::from_millis(50);
+
+/// How long one waits before others must let it go first.
+const PATIENCE: Duration = Duration::from_millis(4);
 
 /// The exception for `error`, about the segment's file.
 #[cold]
@@ -29,6 +33,22 @@ pub(crate) fn check_open(handle: &Handle) -> PyResult<()> {
     if handle.is_closed() { Err(raise(handle.segment(), &Error::Closed)) } else { Ok(()) }
 }
 
+/// What an attempt is to go by.
+#[derive(Clone, Copy)]
+pub(crate) struct Asking {
+    /// Whether to ask the kernel about the dead.
+    pub(crate) ask: bool,
+    /// How long the caller has waited already.
+    pub(crate) turn: Turn,
+}
+
+impl Asking {
+    /// What to do about a dead holder that is found, if it is looked for at all.
+    pub(crate) fn about(self, dead: Dead) -> Dead {
+        if self.ask { dead } else { Dead::DontAsk }
+    }
+}
+
 /// Attempts until it is done (`Some`) or the timeout has passed (`None`).
 ///
 /// `attempt` is told whether to ask the kernel about the dead: it is when a sleep ended without anybody waking it, and
@@ -38,14 +58,16 @@ pub(crate) fn drive<'s, T: Send>(
     handle: &'s Handle,
     offset: usize,
     timeout: Timeout,
-    mut attempt: impl FnMut(&'s Segment, Caller<'_>, bool) -> Attempt<'s, T>,
+    mut attempt: impl FnMut(&'s Segment, Caller<'_>, Asking) -> Attempt<'s, T>,
 ) -> PyResult<Option<T>> {
     let segment: &'s Segment = handle.segment();
     let mut ask = matches!(timeout, Timeout::Now);
     let mut slice = FIRST_SLICE;
+    let mut turn = if ask { Turn::Again } else { Turn::New };
+    let overdue = Deadline::after(PATIENCE);
     loop {
         check_open(handle)?;
-        let attempted = segment.as_caller(|caller| attempt(segment, caller, ask)).map_err(|error| raise(segment, &error))?;
+        let attempted = segment.as_caller(|caller| attempt(segment, caller, Asking { ask, turn })).map_err(|error| raise(segment, &error))?;
         segment.check().map_err(|error| raise(segment, &error))?;
         let sleep = match attempted {
             Attempt::Done(done) => return Ok(Some(done)),
@@ -64,6 +86,7 @@ pub(crate) fn drive<'s, T: Send>(
             let _asleep = segment.asleep(offset);
             sleep.until(until)
         });
+        turn = if overdue.is_some_and(Deadline::has_passed) { Turn::Overdue } else { Turn::Again };
         ask = matches!(slept, Ok(Woken::TimedOut));
         if ask {
             slice = SLICE;

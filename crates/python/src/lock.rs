@@ -59,8 +59,8 @@ impl Lock {
         if !matches!(timeout, Timeout::Now) && !is_ours && self.spin.look(|| cell.try_acquire(me)) {
             return self.taken(cell, false);
         }
-        let taken = drive(py, &self.handle, self.offset, timeout, |_, caller, ask| {
-            cell.attempt(caller, if ask { dead } else { Dead::DontAsk })
+        let taken = drive(py, &self.handle, self.offset, timeout, |_, caller, asking| {
+            cell.attempt_in_turn(caller, asking.about(dead), asking.turn)
         })?;
         match taken {
             None => Ok(false),

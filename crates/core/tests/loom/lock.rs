@@ -3,9 +3,9 @@
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
-use samemap_core::atomic::wake;
+use samemap_core::atomic::{sleep, wake};
 use samemap_core::bell::Attempt;
-use samemap_core::lock::{Dead, Lock, Taken};
+use samemap_core::lock::{Dead, Lock, Taken, Turn};
 
 use crate::drive::{Roster, tag, until_done};
 
@@ -72,6 +72,38 @@ fn one_at_a_time_and_nobody_is_forgotten() {
         assert_eq!(guarded.lock.holder(), None);
         guarded.acquire(0, Dead::DontAsk);
         assert_eq!(guarded.read(), 3);
+    });
+}
+
+#[test]
+fn one_who_has_waited_long_goes_before_one_who_comes() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let guarded = guarded();
+        guarded.acquire(0, Dead::DontAsk);
+        let overdue = guarded.lock.attempt_in_turn(guarded.roster.caller(1), Dead::DontAsk, Turn::Overdue);
+        let Attempt::Wait(on) = overdue else { unreachable!() };
+        let newcomer = {
+            let guarded = Arc::clone(&guarded);
+            thread::spawn(move || {
+                let mut turn = Turn::New;
+                until_done(|| {
+                    let turn = std::mem::replace(&mut turn, Turn::Again);
+                    guarded.lock.attempt_in_turn(guarded.roster.caller(2), Dead::DontAsk, turn)
+                });
+                guarded.add_one();
+                guarded.lock.release(tag(2)).unwrap();
+            })
+        };
+        guarded.lock.release(tag(0)).unwrap();
+        assert!(!guarded.lock.try_acquire(tag(3)), "it is not for those who only come");
+        sleep(on.word, on.expected);
+        until_done(|| guarded.lock.attempt(guarded.roster.caller(1), Dead::DontAsk));
+        guarded.add_one();
+        guarded.lock.release(tag(1)).unwrap();
+        newcomer.join().unwrap();
+        assert_eq!(guarded.lock.holder(), None);
     });
 }
 

@@ -2,6 +2,9 @@
 #![cfg(loom)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod counter;
 mod drive;
+mod event;
 mod gate;
 mod lock;
+mod rlock;
