@@ -20,13 +20,14 @@
 //! | 2 | `mapping` | the only `mmap`, `mremap`, `munmap` |
 //! | 2 | [`roster`] | who takes part in a segment, and who of them lives |
 //! | 3 | [`format`](mod@format) | the header of a segment, and refusing what is not understood |
-//! | 3 | `process` | what the process must put right around a fork |
+//! | 3 | [`process`] | what the process must put right around a fork |
 //! | 2 | [`lock`] | one at a time, also when the one dies |
 //! | 2 | [`event`] | a flag to wait for |
 //! | 2 | [`counter`] | an integer that processes count together |
 //! | 3 | [`rlock`] | a lock that its holder can take again |
 //! | 4 | [`region`] | raw shared bytes |
 //! | 4 | [`segment`] | a self-describing file that holds objects |
+//! | 5 | [`operation`] | what somebody waits for: to be tried, slept for, given up |
 //! | 5 | [`objects`] | the kinds of objects: how long each is, and how it begins |
 
 #[cfg(not(target_pointer_width = "64"))]
@@ -53,7 +54,8 @@ atomic::needs_kernel! {
     mod guard;
     mod mapping;
     pub mod objects;
-    mod process;
+    pub mod operation;
+    pub mod process;
     pub mod region;
     mod room;
     pub mod roster;

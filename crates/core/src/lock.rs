@@ -204,6 +204,27 @@ impl Lock {
         Err(Tag::read(seen))
     }
 
+    /// Is done when an attempt would be, without taking it; or tells what to sleep on. Whoever only looks must
+    /// [pass on](Self::pass_on) the wake-up that it may have had.
+    #[cold]
+    pub fn look(&self, caller: Caller<'_>, ask: bool) -> Attempt<'_, ()> {
+        let mut seen = self.word.load(Ordering::Relaxed);
+        loop {
+            let Some(holder) = Tag::read(seen) else { return Attempt::Done(()) };
+            if ask && !caller.living.is_alive(holder) {
+                return Attempt::Done(());
+            }
+            let marked = seen | WAITERS;
+            if marked == seen {
+                return Attempt::Wait(Sleep { word: &self.word, expected: seen });
+            }
+            match self.word.compare_exchange(seen, marked, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => seen = marked,
+                Err(now) => seen = now,
+            }
+        }
+    }
+
     /// Wakes another one if the lock is free: for a waiter that gives up, and may have been woken just then.
     #[cold]
     pub fn pass_on(&self) {

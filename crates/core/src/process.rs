@@ -5,9 +5,11 @@
 //! gate, and those asleep) and its parent's places in rosters. Source: pthread_atfork(3), "Threads cannot be implemented as a library" notwithstanding.
 
 use std::any::Any;
-use std::cell::RefCell;
-use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, OnceLock, PoisonError, Weak};
+
+use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::bell;
 use crate::gate::{Gate, Shut};
@@ -35,6 +37,40 @@ pub(crate) trait Inherited: Any + Send + Sync {
 pub(crate) fn segments() -> MutexGuard<'static, Segments> {
     register_hooks();
     lock(&SEGMENTS)
+}
+
+/// How many forks this process descends from, since the first one loaded this library.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// A number that no other thread of any process has, and not 0: its low half is the thread's id, the high half tells
+/// processes apart whose threads have the same ids, in pid namespaces of their own.
+#[inline]
+#[must_use]
+pub fn thread_number() -> u64 {
+    thread_local! {
+        /// The number, and the generation in which it is right: a fork's child has another id.
+        static NUMBER: Cell<(u32, u64)> = const { Cell::new((0, 0)) };
+    }
+    let generation = GENERATION.load(Ordering::Relaxed);
+    let (of, number) = NUMBER.get();
+    if number != 0 && of == generation {
+        return number;
+    }
+    register_hooks();
+    let number = u64::from(nonce()) << 32 | u64::from(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned());
+    NUMBER.set((generation, number));
+    number
+}
+
+/// A random number of this process, and of those that it forked: their threads differ by their ids.
+fn nonce() -> u32 {
+    static NONCE: OnceLock<u32> = OnceLock::new();
+    *NONCE.get_or_init(|| {
+        let mut bytes = [0; 4];
+        // Without entropy, which only a machine that boots lacks, ids alone must do.
+        let _ = getrandom(&mut bytes, GetRandomFlags::empty());
+        u32::from_ne_bytes(bytes)
+    })
 }
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -159,6 +195,8 @@ extern "C" fn after_fork() {
 extern "C" fn after_fork_in_child() {
     let Some(mut held) = HELD.with_borrow_mut(Option::take) else { return };
     held.sleepers.clear();
+    // Relaxed: there is one thread.
+    GENERATION.fetch_add(1, Ordering::Relaxed);
     for gate in held.gates.iter().filter_map(Weak::upgrade) {
         gate.empty_after_fork();
     }

@@ -17,7 +17,7 @@
 use crate::atomic::{Ordering, Word32, Word64};
 use crate::bell::Attempt;
 use crate::layout::shared;
-use crate::lock::{Dead, Lock, Taken};
+use crate::lock::{Dead, Lock, Taken, Turn};
 use crate::tag::{Caller, Tag};
 
 shared! {
@@ -78,7 +78,13 @@ impl RLock {
     /// For a thread that [`try_acquire`](Self::try_acquire) has turned away: one that holds it would wait for itself.
     #[cold]
     pub fn attempt(&self, caller: Caller<'_>, thread: u64, dead: Dead) -> Attempt<'_, Taken> {
-        let attempted = self.lock.attempt(caller, dead);
+        self.attempt_in_turn(caller, thread, dead, Turn::Again)
+    }
+
+    /// As [`attempt`](Self::attempt), by one who has waited that long.
+    #[cold]
+    pub fn attempt_in_turn(&self, caller: Caller<'_>, thread: u64, dead: Dead, turn: Turn) -> Attempt<'_, Taken> {
+        let attempted = self.lock.attempt_in_turn(caller, dead, turn);
         if let Attempt::Done(taken) = &attempted {
             self.note(*taken, thread);
         }

@@ -274,12 +274,12 @@ impl Segment {
 
     /// Notes that a thread or task of this process goes to sleep for what is at `offset` of the body, while the result
     /// lives.
-    pub fn asleep(&self, offset: usize) -> Asleep<'_> {
+    pub fn asleep(self: &Arc<Self>, offset: usize) -> Asleep {
         let tag = self.seat.tag();
         if let (Some(tag), Ok(roster)) = (tag, self.roster()) {
             roster.note_asleep(tag, self.header.body + offset as u64);
         }
-        Asleep { segment: self, tag }
+        Asleep { segment: Arc::clone(self), tag }
     }
 
     /// The structure at `offset` of the body.
@@ -400,12 +400,12 @@ impl Inherited for Segment {
 }
 
 /// See [`Segment::asleep`].
-pub struct Asleep<'a> {
-    segment: &'a Segment,
+pub struct Asleep {
+    segment: Arc<Segment>,
     tag: Option<Tag>,
 }
 
-impl Drop for Asleep<'_> {
+impl Drop for Asleep {
     fn drop(&mut self) {
         // Not if the process was forked meanwhile and this is the child, or has left.
         if let (Some(tag), Ok(roster)) = (self.tag.filter(|tag| self.segment.seat.tag() == Some(*tag)), self.segment.roster()) {

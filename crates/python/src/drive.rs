@@ -1,13 +1,13 @@
-//! Driving an attempt to its end: trying, sleeping without the interpreter, looking after the dead, answering signals.
+//! Driving an operation to its end: trying, sleeping without the interpreter, looking after the dead, answering signals.
 
 use std::time::Duration;
 
 use pyo3::prelude::*;
 use samemap_core::bell::{Attempt, Deadline, Woken};
 use samemap_core::error::Error;
-use samemap_core::lock::{Dead, Turn};
+use samemap_core::lock::Turn;
+use samemap_core::operation::{Asking, Operation, Outcome};
 use samemap_core::segment::{Handle, Segment};
-use samemap_core::tag::Caller;
 
 use crate::arguments::Timeout;
 use crate::errors;
@@ -19,7 +19,7 @@ const FIRST_SLICE: Duration = Duration::from_millis(5);
 pub(crate) const SLICE: Duration = Duration::from_millis(50);
 
 /// How long one waits before others must let it go first.
-const PATIENCE: Duration = Duration::from_millis(4);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(4);
 
 /// The exception for `error`, about the segment's file.
 #[cold]
@@ -33,62 +33,63 @@ pub(crate) fn check_open(handle: &Handle) -> PyResult<()> {
     if handle.is_closed() { Err(raise(handle.segment(), &Error::Closed)) } else { Ok(()) }
 }
 
-/// What an attempt is to go by.
-#[derive(Clone, Copy)]
-pub(crate) struct Asking {
-    /// Whether to ask the kernel about the dead.
-    pub(crate) ask: bool,
-    /// How long the caller has waited already.
-    pub(crate) turn: Turn,
-}
-
-impl Asking {
-    /// What to do about a dead holder that is found, if it is looked for at all.
-    pub(crate) fn about(self, dead: Dead) -> Dead {
-        if self.ask { dead } else { Dead::DontAsk }
-    }
-}
-
-/// Attempts until it is done (`Some`) or the timeout has passed (`None`).
+/// Drives the operation until it is done (`Some`) or the timeout has passed (`None`).
 ///
-/// `attempt` is told whether to ask the kernel about the dead: it is when a sleep ended without anybody waking it, and
-/// always before the answer is that it cannot be had in time. `offset` is what is waited for, for others to see.
-pub(crate) fn drive<'s, T: Send>(
+/// An attempt asks the kernel about the dead when a sleep ended without anybody waking it, and always before the answer
+/// is that it cannot be had in time. What is not done in the end is given up.
+pub(crate) fn drive(
     py: Python<'_>,
-    handle: &'s Handle,
-    offset: usize,
+    handle: &Handle,
     timeout: Timeout,
-    mut attempt: impl FnMut(&'s Segment, Caller<'_>, Asking) -> Attempt<'s, T>,
-) -> PyResult<Option<T>> {
-    let segment: &'s Segment = handle.segment();
-    let mut ask = matches!(timeout, Timeout::Now);
+    operation: &mut Operation,
+) -> PyResult<Option<Outcome>> {
+    let driven = drive_on(py, handle, timeout, operation);
+    if !matches!(driven, Ok(Some(_))) {
+        let segment = handle.segment();
+        segment.as_caller(|caller| operation.give_up(segment, caller)).and_then(|given_up| given_up)
+            .or_else(|error| if driven.is_err() { Ok(()) } else { Err(raise(segment, &error)) })?;
+    }
+    driven
+}
+
+fn drive_on(
+    py: Python<'_>,
+    handle: &Handle,
+    timeout: Timeout,
+    operation: &mut Operation,
+) -> PyResult<Option<Outcome>> {
+    let segment: &Segment = handle.segment();
+    let mut asking = match timeout {
+        Timeout::Now => Asking::THOROUGHLY,
+        _ => Asking { ask: false, turn: Turn::New },
+    };
     let mut slice = FIRST_SLICE;
-    let mut turn = if ask { Turn::Again } else { Turn::New };
     let overdue = Deadline::after(PATIENCE);
     loop {
         check_open(handle)?;
-        let attempted = segment.as_caller(|caller| attempt(segment, caller, Asking { ask, turn })).map_err(|error| raise(segment, &error))?;
+        let attempted = segment.as_caller(|caller| operation.attempt(segment, caller, asking));
+        let attempted = attempted.and_then(|attempted| attempted).map_err(|error| raise(segment, &error))?;
         segment.check().map_err(|error| raise(segment, &error))?;
         let sleep = match attempted {
-            Attempt::Done(done) => return Ok(Some(done)),
+            Attempt::Done(outcome) => return Ok(Some(outcome)),
             Attempt::Wait(sleep) => sleep,
         };
         if timeout.has_passed() {
-            if ask {
+            if asking.ask {
                 return Ok(None);
             }
-            ask = true;
+            asking = Asking::THOROUGHLY;
             continue;
         }
         let soon = Deadline::after(slice);
         let until = timeout.deadline().zip(soon).map(|(deadline, soon)| deadline.min(soon)).or(soon);
         let slept = py.detach(|| {
-            let _asleep = segment.asleep(offset);
+            let _asleep = handle.segment().asleep(operation.offset);
             sleep.until(until)
         });
-        turn = if overdue.is_some_and(Deadline::has_passed) { Turn::Overdue } else { Turn::Again };
-        ask = matches!(slept, Ok(Woken::TimedOut));
-        if ask {
+        let turn = if overdue.is_some_and(Deadline::has_passed) { Turn::Overdue } else { Turn::Again };
+        asking = Asking { ask: matches!(slept, Ok(Woken::TimedOut)), turn };
+        if asking.ask {
             slice = SLICE;
         }
         if !matches!(slept, Ok(Woken::Rung | Woken::Changed)) {
@@ -96,5 +97,25 @@ pub(crate) fn drive<'s, T: Send>(
             segment.stay_guarded();
             py.check_signals()?;
         }
+    }
+}
+
+/// Looks until there is something, for a segment that this process may only read: it cannot ask to be woken.
+pub(crate) fn look<T>(
+    py: Python<'_>,
+    handle: &Handle,
+    timeout: Timeout,
+    found: impl Fn() -> PyResult<Option<T>>,
+) -> PyResult<Option<T>> {
+    loop {
+        check_open(handle)?;
+        if let Some(found) = found()? {
+            return Ok(Some(found));
+        }
+        if timeout.has_passed() {
+            return Ok(None);
+        }
+        py.detach(|| std::thread::sleep(FIRST_SLICE));
+        py.check_signals()?;
     }
 }

@@ -7,6 +7,7 @@ use pyo3::exceptions::{PyBufferError, PyIndexError, PyOSError, PyRuntimeError, P
 use pyo3::prelude::*;
 use samemap_core::bell::wall_clock;
 use samemap_core::error::Error;
+use samemap_core::rlock::NotOwner;
 use samemap_core::segment::Segment;
 use samemap_core::tag::Tag;
 
@@ -80,4 +81,18 @@ pub(crate) fn owner_died(py: Python<'_>, segment: &Segment, tag: Tag) -> PyErr {
         py.import("samemap.errors")?.getattr("OwnerDied")?.call1((path, pid, command, when))
     };
     raised().map_or_else(|error| error, |error| PyErr::from_value(error))
+}
+
+/// The exception for a release of an `RLock` by a thread that does not hold it.
+#[cold]
+pub(crate) fn not_owner(segment: &Segment, me: Tag, not: NotOwner) -> PyErr {
+    if not.holder != Some(me) {
+        return not_held(segment, not.holder);
+    }
+    // The low half of a thread's number is what the system calls it.
+    let thread = not.thread & u64::from(u32::MAX);
+    PyRuntimeError::new_err(format!(
+        "this thread cannot release what it does not hold: thread {thread} of this process (pid {}) holds it",
+        std::process::id()
+    ))
 }

@@ -4,13 +4,18 @@
 use pyo3::prelude::*;
 
 mod arguments;
+mod counter;
 mod drive;
 mod errors;
+mod event;
 mod index;
 mod lock;
+mod object;
 mod pages;
 mod participant;
+mod pending;
 mod region;
+mod rlock;
 mod segment;
 mod stats;
 mod text;
@@ -26,11 +31,19 @@ mod _core {
     #[pymodule_export]
     use super::errors::{SegmentMismatch, SegmentTruncated};
     #[pymodule_export]
+    use super::counter::Counter;
+    #[pymodule_export]
+    use super::event::Event;
+    #[pymodule_export]
     use super::lock::Lock;
     #[pymodule_export]
     use super::participant::Participant;
     #[pymodule_export]
+    use super::pending::{Pending, Watcher};
+    #[pymodule_export]
     use super::region::Region;
+    #[pymodule_export]
+    use super::rlock::RLock;
     #[pymodule_export]
     use super::segment::{Segment, leave_all};
     #[pymodule_export]

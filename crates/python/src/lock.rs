@@ -2,76 +2,108 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use samemap_core::bell::wall_clock;
 use samemap_core::lock::{self, Dead, Taken};
-use samemap_core::segment::Handle;
+use samemap_core::operation::{Outcome, Wanted};
 use samemap_core::spin::Spin;
-use samemap_core::tag::Tag;
 
 use crate::arguments::{Timeout, acquire_timeout};
-use crate::drive::{check_open, drive, raise};
+use crate::drive::drive;
 use crate::errors;
+use crate::object::{Object, closing};
+use crate::participant::seconds;
+use crate::pending::Pending;
 use crate::segment::Segment;
 
-/// One holder at a time; `samemap.Lock` adds names and more.
-#[pyclass(subclass, frozen, module = "samemap._core")]
-pub(crate) struct Lock {
-    pub(crate) handle: Handle,
-    pub(crate) offset: usize,
+/// What a handle of a lock knows beside the lock itself.
+pub(crate) struct Grip {
     raises: bool,
     recovered: AtomicBool,
-    spin: Spin,
+    pub(crate) spin: Spin,
 }
 
-impl Lock {
-    #[inline(always)]
-    pub(crate) fn cell(&self) -> PyResult<&lock::Lock> {
-        let segment = self.handle.segment();
-        segment.at(self.offset).map_err(|error| raise(segment, &error))
+impl Grip {
+    pub(crate) fn new(raises: bool) -> Self {
+        Self { raises, recovered: AtomicBool::new(false), spin: Spin::default() }
     }
 
-    #[inline(always)]
-    fn tag(&self) -> PyResult<Tag> {
-        let segment = self.handle.segment();
-        check_open(&self.handle)?;
-        segment.tag().map_err(|error| raise(segment, &error))
+    /// What to do about a holder that died.
+    pub(crate) fn dead(&self) -> Dead {
+        if self.raises { Dead::Report } else { Dead::TakeOver }
     }
 
-    /// Notes what an acquisition brought.
+    pub(crate) fn recovered(&self) -> bool {
+        self.recovered.load(Ordering::Relaxed)
+    }
+
+    /// Notes an acquisition.
     #[inline(always)]
-    fn taken(&self, cell: &lock::Lock, recovered: bool) -> PyResult<bool> {
+    pub(crate) fn note(&self, cell: &lock::Lock, recovered: bool) {
         cell.note_since(wall_clock());
+        // Relaxed: for whoever holds the lock. Stored only where it changes, because it seldom does.
         if self.recovered.load(Ordering::Relaxed) != recovered {
             self.recovered.store(recovered, Ordering::Relaxed);
         }
-        let segment = self.handle.segment();
-        segment.check().map_err(|error| raise(segment, &error))?;
+    }
+
+    /// What an operation on a lock came to, for its caller.
+    #[cold]
+    pub(crate) fn finish(&self, py: Python<'_>, object: &Object, cell: &lock::Lock, outcome: Option<Outcome>) -> PyResult<bool> {
+        match outcome {
+            None => return Ok(false),
+            Some(Outcome::Taken(Taken::Abandoned(tag))) => {
+                return Err(errors::owner_died(py, object.handle.segment(), tag));
+            }
+            Some(Outcome::Taken(Taken::Recovered(_))) => self.note(cell, true),
+            Some(_) => self.note(cell, false),
+        }
+        Ok(true)
+    }
+}
+
+/// Who holds a lock: tag, since when in seconds since 1970, and the thread's number.
+pub(crate) type Held = (u32, f64, u64);
+
+pub(crate) fn held(cell: &lock::Lock, thread: u64) -> Option<Held> {
+    cell.holder().map(|tag| (tag.word(), seconds(cell.since()), thread))
+}
+
+/// One holder at a time; `samemap.Lock` adds names and more.
+#[pyclass(subclass, frozen, weakref, module = "samemap._core")]
+pub(crate) struct Lock {
+    pub(crate) object: Object,
+    grip: Grip,
+}
+
+closing!(Lock);
+
+impl Lock {
+    #[inline(always)]
+    fn cell(&self) -> PyResult<&lock::Lock> {
+        self.object.cell()
+    }
+
+    #[inline(always)]
+    fn taken(&self, cell: &lock::Lock) -> PyResult<bool> {
+        self.grip.note(cell, false);
+        self.object.check()?;
         Ok(true)
     }
 
     #[cold]
     pub(crate) fn wait(&self, py: Python<'_>, timeout: Timeout, dead: Dead) -> PyResult<bool> {
         let cell = self.cell()?;
-        let me = self.tag()?;
-        let is_ours = cell.is_held_by(me);
+        let me = self.object.tag()?;
         // Another thread of this process needs the interpreter to let go of the lock.
-        if !matches!(timeout, Timeout::Now) && !is_ours && self.spin.look(|| cell.try_acquire(me)) {
-            return self.taken(cell, false);
+        let look = !matches!(timeout, Timeout::Now) && !cell.is_held_by(me);
+        if look && self.grip.spin.look(|| cell.try_acquire(me)) {
+            return self.taken(cell);
         }
-        let taken = drive(py, &self.handle, self.offset, timeout, |_, caller, asking| {
-            cell.attempt_in_turn(caller, asking.about(dead), asking.turn)
-        })?;
-        match taken {
-            None => Ok(false),
-            Some(Taken::Free) => self.taken(cell, false),
-            Some(Taken::Recovered(_)) => self.taken(cell, true),
-            Some(Taken::Abandoned(tag)) => Err(errors::owner_died(py, self.handle.segment(), tag)),
-        }
-    }
-
-    fn dead(&self) -> Dead {
-        if self.raises { Dead::Report } else { Dead::TakeOver }
+        let mut operation = self.object.operation(Wanted::Lock(dead));
+        let outcome = drive(py, &self.object.handle, timeout, &mut operation)?;
+        self.grip.finish(py, &self.object, cell, outcome)
     }
 }
 
@@ -79,26 +111,127 @@ impl Lock {
 impl Lock {
     #[new]
     fn new(segment: &Segment, offset: usize, raises: bool) -> PyResult<Self> {
-        let handle = segment.again()?;
-        let lock = Self { handle, offset, raises, recovered: AtomicBool::new(false), spin: Spin::default() };
-        lock.cell()?;
-        Ok(lock)
+        Ok(Self { object: Object::new::<lock::Lock>(segment, offset)?, grip: Grip::new(raises) })
     }
 
+    /// Take the lock, waiting for whoever has it.
+    ///
+    /// A holder that died is noticed within 100 ms; then the lock is the caller's, and `recovered` says so.
+    ///
+    /// Args:
+    ///     blocking: Wait; else only look.
+    ///     timeout: Seconds; ``None`` and -1 wait for ever.
+    ///
+    /// Returns:
+    ///     Whether the caller holds it now.
+    ///
+    /// Raises:
+    ///     KeyboardInterrupt: Ctrl-C, at once; likewise whatever another signal handler raises.
+    ///     OwnerDied: Its holder died, and this handle was opened with ``on_owner_death="raise"``.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     TypeError: It is mapped read-only.
+    ///     ValueError: It is closed, also by another thread meanwhile; or the timeout makes no sense.
+    ///
+    /// Example:
+    ///     >>> from samemap import Lock
+    ///     >>> lock = Lock()
+    ///     >>> lock.acquire(), lock.acquire(timeout=0.01)
+    ///     (True, False)
     #[pyo3(signature = (blocking = true, timeout = None))]
-    fn acquire(&self, py: Python<'_>, blocking: bool, timeout: Option<f64>) -> PyResult<bool> {
-        let me = self.tag()?;
+    pub(crate) fn acquire(&self, py: Python<'_>, blocking: bool, timeout: Option<f64>) -> PyResult<bool> {
+        let me = self.object.tag()?;
         let cell = self.cell()?;
-        if !blocking || timeout.is_some() {
-            let timeout = acquire_timeout(blocking, timeout)?;
-            return if cell.try_acquire(me) { self.taken(cell, false) } else { self.wait(py, timeout, self.dead()) };
+        if blocking && timeout.is_none() {
+            return if cell.try_acquire(me) { self.taken(cell) } else { self.wait(py, Timeout::Never, self.grip.dead()) };
         }
-        if cell.try_acquire(me) { self.taken(cell, false) } else { self.wait(py, Timeout::Never, self.dead()) }
+        let timeout = acquire_timeout(blocking, timeout)?;
+        if cell.try_acquire(me) { self.taken(cell) } else { self.wait(py, timeout, self.grip.dead()) }
     }
 
-    fn release(&self) -> PyResult<()> {
-        let me = self.tag()?;
-        self.cell()?.release(me).map_err(|holder| errors::not_held(self.handle.segment(), holder))
+    /// Give the lock back; any thread of the process that holds it may.
+    ///
+    /// Raises:
+    ///     RuntimeError: This process does not hold it; the message says who does.
+    ///     ValueError: It is closed.
+    ///
+    /// Example:
+    ///     >>> from samemap import Lock
+    ///     >>> lock = Lock()
+    ///     >>> lock.release()
+    ///     Traceback (most recent call last):
+    ///     RuntimeError: this process ... cannot release what it does not hold: nobody holds it
+    pub(crate) fn release(&self) -> PyResult<()> {
+        let me = self.object.tag()?;
+        self.cell()?.release(me).map_err(|holder| errors::not_held(self.object.handle.segment(), holder))?;
+        self.object.check()
+    }
+
+    /// Take the lock, also from the dead where ``on_owner_death="raise"``: for whoever is to repair what it guards.
+    ///
+    /// Args:
+    ///     timeout: Seconds; ``None`` waits for ever.
+    ///
+    /// Returns:
+    ///     Whether the caller holds it now; `recovered` says whether its last holder died with it.
+    ///
+    /// Raises:
+    ///     ValueError: It is closed, or the timeout makes no sense.
+    ///
+    /// Example:
+    ///     >>> from samemap import Lock
+    ///     >>> lock = Lock(on_owner_death="raise")
+    ///     >>> lock.recover(), lock.recovered
+    ///     (True, False)
+    #[pyo3(signature = (timeout = None))]
+    fn recover(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        self.wait(py, acquire_timeout(true, timeout)?, Dead::TakeOver)
+    }
+
+    /// Return whether anybody holds it, dead or alive.
+    ///
+    /// Raises:
+    ///     ValueError: It is closed.
+    ///
+    /// Example:
+    ///     >>> from samemap import Lock
+    ///     >>> lock = Lock()
+    ///     >>> with lock:
+    ///     ...     lock.locked()
+    ///     True
+    fn locked(&self) -> PyResult<bool> {
+        Ok(self._holder()?.is_some())
+    }
+
+    /// Whether the last acquisition by this object took it from a holder that had died.
+    #[getter]
+    fn recovered(&self) -> bool {
+        self.grip.recovered()
+    }
+
+    fn _holder(&self) -> PyResult<Option<Held>> {
+        crate::drive::check_open(&self.object.handle)?;
+        let found = held(self.cell()?, 0);
+        self.object.check()?;
+        Ok(found)
+    }
+
+    /// How often it was taken over from the dead, and how often somebody went to sleep for it.
+    fn counts(&self) -> PyResult<(u32, u32)> {
+        crate::drive::check_open(&self.object.handle)?;
+        Ok(self.cell()?.counts())
+    }
+
+    fn _begin_acquire(slf: Bound<'_, Self>) -> PyResult<Pending> {
+        let lock = slf.get();
+        lock.object.tag()?;
+        let operation = lock.object.operation(Wanted::Lock(lock.grip.dead()));
+        let handle = &lock.object.handle;
+        let lock: Py<Self> = slf.clone().unbind();
+        Pending::new(handle, operation, move |py, outcome| {
+            let lock = lock.get();
+            let taken = lock.grip.finish(py, &lock.object, lock.cell()?, Some(outcome))?;
+            Ok(taken.into_pyobject(py)?.to_owned().into_any().unbind())
+        })
     }
 
     fn __enter__(&self, py: Python<'_>) -> PyResult<bool> {
@@ -108,4 +241,10 @@ impl Lock {
     fn __exit__(&self, _kind: &Bound<'_, PyAny>, _error: &Bound<'_, PyAny>, _trace: &Bound<'_, PyAny>) -> PyResult<()> {
         self.release()
     }
+}
+
+/// The exception for a count that has reached its end.
+#[cold]
+pub(crate) fn too_deep() -> PyErr {
+    PyRuntimeError::new_err("it is taken 4294967295 times already, which is as far as its count goes")
 }

@@ -57,7 +57,7 @@ fn a_waiter_sees(change: fn(&Counter), satisfied: fn(i64) -> bool) {
 #[test]
 fn no_addition_is_lost_and_all_who_wait_are_woken() {
     let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
+    model.preemption_bound = Some(2);
     model.check(|| {
         let counted = counted();
         let waiters: Vec<_> = (0..2)
@@ -80,11 +80,11 @@ fn no_addition_is_lost_and_all_who_wait_are_woken() {
 
 #[test]
 fn every_kind_of_change_wakes_and_shows_what_was_done_before() {
-    a_waiter_sees(|counter| drop(counter.add(2)), |value| value == 2);
-    a_waiter_sees(|counter| drop(counter.set(3)), |value| value == 3);
-    a_waiter_sees(|counter| drop(counter.max(4)), |value| value == 4);
-    a_waiter_sees(|counter| drop(counter.min(-1)), |value| value < 0);
-    a_waiter_sees(|counter| drop(counter.compare_exchange(0, 5)), |value| value == 5);
+    a_waiter_sees(|counter| _ = counter.add(2), |value| value == 2);
+    a_waiter_sees(|counter| _ = counter.set(3), |value| value == 3);
+    a_waiter_sees(|counter| _ = counter.max(4), |value| value == 4);
+    a_waiter_sees(|counter| _ = counter.min(-1), |value| value < 0);
+    a_waiter_sees(|counter| _ = counter.compare_exchange(0, 5), |value| value == 5);
 }
 
 #[test]

@@ -1,0 +1,170 @@
+//! Floor 5: what somebody waits for, as one thing that can be tried, slept for and given up, whoever drives it.
+
+use crate::bell::Attempt;
+use crate::counter::Counter;
+use crate::error::Error;
+use crate::event::Event;
+use crate::lock::{Dead, Lock, Taken, Turn};
+use crate::rlock::RLock;
+use crate::segment::Segment;
+use crate::tag::Caller;
+
+/// What an attempt is to go by.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking {
+    /// Whether to ask the kernel about the dead.
+    pub ask: bool,
+    /// How long the caller has waited already.
+    pub turn: Turn,
+}
+
+impl Asking {
+    /// As one who asks before it says no.
+    pub const THOROUGHLY: Self = Self { ask: true, turn: Turn::Again };
+
+    fn about(self, dead: Dead) -> Dead {
+        if self.ask { dead } else { Dead::DontAsk }
+    }
+}
+
+/// What a counter is waited for to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// At least the value.
+    AtLeast,
+    /// At most the value.
+    AtMost,
+    /// The value.
+    Equal,
+    /// Another value.
+    NotEqual,
+}
+
+impl Comparison {
+    /// Whether `value` is so, compared `with` another.
+    #[must_use]
+    pub fn holds(self, value: i64, with: i64) -> bool {
+        match self {
+            Self::AtLeast => value >= with,
+            Self::AtMost => value <= with,
+            Self::Equal => value == with,
+            Self::NotEqual => value != with,
+        }
+    }
+}
+
+/// What somebody waits for.
+#[derive(Debug)]
+pub enum Wanted {
+    /// A lock; what to do about a dead holder.
+    Lock(Dead),
+    /// A lock for this thread.
+    RLock(u64, Dead),
+    /// To know that a lock could be taken.
+    FreeLock,
+    /// To know that a lock of threads could be taken by this one.
+    FreeRLock(u64),
+    /// An event, since it was in this generation.
+    Event(u32),
+    /// A counter that is this.
+    Counter(Comparison, i64),
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A lock, or none because of a death.
+    Taken(Taken),
+    /// It is so.
+    Done,
+    /// It is so, with this value.
+    Value(i64),
+}
+
+/// What somebody waits for, at an offset of a segment's body.
+#[derive(Debug)]
+pub struct Operation {
+    /// Where.
+    pub offset: usize,
+    /// What.
+    pub wanted: Wanted,
+}
+
+impl Operation {
+    /// Tries.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`]: there is no such object.
+    pub fn attempt<'s>(
+        &mut self,
+        segment: &'s Segment,
+        caller: Caller<'_>,
+        asking: Asking,
+    ) -> Result<Attempt<'s, Outcome>, Error> {
+        let at = self.offset;
+        Ok(match &mut self.wanted {
+            Wanted::Lock(dead) => {
+                let lock: &Lock = segment.at(at)?;
+                map(lock.attempt_in_turn(caller, asking.about(*dead), asking.turn), Outcome::Taken)
+            }
+            Wanted::RLock(thread, dead) => {
+                let lock: &RLock = segment.at(at)?;
+                if lock.try_acquire(caller.tag, *thread) == Ok(true) {
+                    return Ok(Attempt::Done(Outcome::Taken(Taken::Free)));
+                }
+                map(lock.attempt_in_turn(caller, *thread, asking.about(*dead), asking.turn), Outcome::Taken)
+            }
+            Wanted::FreeLock => map(segment.at::<Lock>(at)?.look(caller, asking.ask), |()| Outcome::Done),
+            Wanted::FreeRLock(thread) => {
+                let lock: &RLock = segment.at(at)?;
+                if lock.is_held_by(caller.tag, *thread) {
+                    return Ok(Attempt::Done(Outcome::Done));
+                }
+                map(lock.lock().look(caller, asking.ask), |()| Outcome::Done)
+            }
+            Wanted::Event(begun) => map(segment.at::<Event>(at)?.attempt(*begun), |()| Outcome::Done),
+            Wanted::Counter(comparison, with) => {
+                let counter: &Counter = segment.at(at)?;
+                map(counter.attempt(|value| comparison.holds(value, *with)), Outcome::Value)
+            }
+        })
+    }
+
+    /// Gives up before it is done.
+    ///
+    /// # Errors
+    ///
+    /// As [`Operation::attempt`].
+    pub fn give_up(&mut self, segment: &Segment, _caller: Caller<'_>) -> Result<(), Error> {
+        match &self.wanted {
+            Wanted::Lock(_) | Wanted::FreeLock => segment.at::<Lock>(self.offset)?.pass_on(),
+            Wanted::RLock(..) | Wanted::FreeRLock(_) => segment.at::<RLock>(self.offset)?.lock().pass_on(),
+            Wanted::Event(_) | Wanted::Counter(..) => {}
+        }
+        Ok(())
+    }
+
+    /// Gives back what it has got, because nobody wants it any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Operation::attempt`].
+    pub fn undo(&mut self, segment: &Segment, caller: Caller<'_>) -> Result<(), Error> {
+        match &self.wanted {
+            Wanted::FreeLock | Wanted::FreeRLock(_) => self.give_up(segment, caller)?,
+            // What is not held any more needs not be given back.
+            Wanted::Lock(_) => drop(segment.at::<Lock>(self.offset)?.release(caller.tag)),
+            Wanted::RLock(thread, _) => drop(segment.at::<RLock>(self.offset)?.release(caller.tag, *thread)),
+            Wanted::Event(_) | Wanted::Counter(..) => {}
+        }
+        Ok(())
+    }
+}
+
+fn map<'s, T, U>(attempt: Attempt<'s, T>, with: impl FnOnce(T) -> U) -> Attempt<'s, U> {
+    match attempt {
+        Attempt::Done(done) => Attempt::Done(with(done)),
+        Attempt::Wait(sleep) => Attempt::Wait(sleep),
+    }
+}

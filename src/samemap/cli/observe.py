@@ -1,0 +1,274 @@
+"""What the objects of a segment are doing, seen from outside: who holds them, since when, and who waits."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from typing import Any, NamedTuple
+
+from .. import _core
+from .display import iso_time
+from .segments import trouble
+
+__all__ = ["Hold", "Sight", "Waiter", "observe", "pid_namespace"]
+
+
+class Hold(NamedTuple):
+    """Somebody who holds an object, or a part of it.
+
+    Attributes:
+        pid: Its process, as that sees itself; ``None`` when its place in the roster is another's by now.
+        command: Its command line, or the start of it.
+        user: The number of its user.
+        alive: Whether it lives.
+        is_here: Whether its pid means the same process here; in another pid namespace it does not.
+        since: When it took the object, in seconds since 1970; ``None`` where nobody notes that.
+        count: How many permits or read locks it holds.
+        thread: Its thread, where that matters.
+        next_user: Who deals with its death, if it is dead.
+    """
+
+    pid: int | None
+    command: str
+    user: int | None
+    alive: bool
+    is_here: bool
+    since: float | None
+    count: int
+    thread: int | None
+    next_user: str
+
+    def record(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        since = None if self.since is None else iso_time(self.since)
+        return {**self._asdict(), "since": since}
+
+
+class Waiter(NamedTuple):
+    """A process that waits for an object.
+
+    Attributes:
+        pid: Its number, as it sees itself.
+        command: Its command line, or the start of it.
+        count: How many of its threads and tasks wait.
+    """
+
+    pid: int
+    command: str
+    count: int
+
+
+class Sight(NamedTuple):
+    """One object, at one moment.
+
+    Attributes:
+        name: Its name in its namespace; empty where it has the segment for itself.
+        kind: Its class.
+        state: What it is doing, in words.
+        holds: Who holds it.
+        waiters: Who waits for it.
+        recovered: How often it was taken over from the dead; ``None`` where nobody counts that.
+        numbers: What `state` says, for programs.
+        problem: Why it could not be looked at; else ``None``.
+    """
+
+    name: str
+    kind: str | None
+    state: str
+    holds: tuple[Hold, ...] = ()
+    waiters: tuple[Waiter, ...] = ()
+    recovered: int | None = None
+    numbers: dict[str, Any] = {}  # noqa: RUF012 - nobody changes it
+    problem: str | None = None
+
+    @property
+    def since(self) -> float | None:
+        """When it was taken by who holds it, in seconds since 1970."""
+        return self.holds[0].since if len(self.holds) == 1 else None
+
+    @property
+    def dead(self) -> tuple[Hold, ...]:
+        """Those who died with it."""
+        return tuple(hold for hold in self.holds if not hold.alive)
+
+    def record(self) -> dict[str, Any]:
+        """Return it for JSON."""
+        if self.problem is not None:
+            return {"kind": self.kind, "state": self.state, "problem": self.problem}
+        return {
+            "kind": self.kind,
+            "state": self.state,
+            **self.numbers,
+            "holders": [hold.record() for hold in self.holds],
+            "waiting": [waiter._asdict() for waiter in self.waiters],
+            "recovered": self.recovered,
+        }
+
+
+class _Place(NamedTuple):
+    """Where an object lies, and who is around."""
+
+    segment: _core.Segment
+    offset: int
+    #: Those who wait somewhere in the object's bytes.
+    nearby: tuple[_core.Participant, ...]
+    #: The inode of this process's pid namespace.
+    here: int
+
+    def hold(
+        self,
+        tag: int,
+        next_user: str,
+        since: float | None = None,
+        count: int = 1,
+        thread: int | None = None,
+    ) -> Hold:
+        found = self.segment.describe(tag)
+        # Others write it: a time that cannot be is none.
+        when = since if since is not None and 0 < since <= time.time() + 1 else None
+        if found is None:
+            return Hold(None, "", None, False, True, when, count, None, next_user)
+        is_here = _is_here(found, self.here)
+        # The process's own number first, to tell its threads from those of others.
+        number = (thread & 0xFFFF_FFFF) or None if thread else None
+        return Hold(found.pid, found.command, found.user, found.alive, is_here, when, count, number, next_user)
+
+    def holder(self, held: tuple[int, float, int] | None, next_user: str) -> tuple[Hold, ...]:
+        if held is None:
+            return ()
+        tag, since, thread = held
+        return (self.hold(tag, next_user, since, thread=thread),)
+
+    def waiters(self, tags: Iterable[int] | None = None) -> tuple[Waiter, ...]:
+        if tags is None:
+            return tuple(Waiter(found.pid, found.command, found.waiting) for found in self.nearby)
+        counts: dict[tuple[int, str], int] = {}
+        for tag in tags:
+            found = self.segment.describe(tag)
+            if found is not None and found.alive:
+                counts[found.pid, found.command] = counts.get((found.pid, found.command), 0) + 1
+        return tuple(Waiter(pid, command, count) for (pid, command), count in counts.items())
+
+
+def pid_namespace() -> int:
+    """Return the inode of this process's pid namespace; 0 where ``/proc`` does not tell."""
+    try:
+        # Not pathlib: this is a link that leads nowhere.
+        return os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116
+    except OSError:
+        return 0
+
+
+def _is_here(participant: _core.Participant, here: int) -> bool:
+    return 0 in (here, participant._pid_namespace) or participant._pid_namespace == here
+
+
+def observe(segment: _core.Segment) -> Iterator[Sight]:
+    """Look at all objects of a segment; nothing is changed, and nobody joins.
+
+    Args:
+        segment: One that is open, read-only or not.
+
+    Yields:
+        Each object; those that cannot be looked at say why.
+
+    Raises:
+        ValueError: Its directory is damaged.
+        OSError: The file is cut.
+    """
+    objects = segment.objects()
+    starts = sorted(offset for _, _, offset in objects)
+    asleep = [found for found in segment.participants() if found.waiting and found.alive]
+    here = pid_namespace()
+    for name, kind, offset in objects:
+        look = _LOOKS.get(kind)
+        if look is None:
+            continue  # a namespace without objects, or what is of no interest here
+        after = next((start for start in starts if start > offset), segment.size)
+        nearby = tuple(found for found in asleep if offset <= found._waiting_on - segment.body < after)
+        try:
+            sight = look(_Place(segment, offset, nearby, here))
+        except (OSError, ValueError, IndexError) as error:
+            yield Sight(name, kind, trouble(error), problem=str(error))
+        else:
+            yield sight._replace(name=name, kind=kind)
+
+
+_NEXT_ACQUIRER = "next acquirer recovers"
+
+
+def _look_at_lock(kind: type[_core.Lock] | type[_core.RLock], place: _Place) -> Sight:
+    with closing(kind(place.segment, place.offset, False)) as lock:
+        held = place.holder(lock._holder(), _NEXT_ACQUIRER)
+        recovered, _ = lock.counts()
+    return Sight("", None, "held" if held else "free", held, place.waiters(), recovered)
+
+
+def _look_at_semaphore(place: _Place) -> Sight:
+    with closing(_core.Semaphore(place.segment, place.offset)) as semaphore:
+        value, initial, bound = semaphore.value, semaphore.initial, semaphore.bound
+        held = tuple(place.hold(tag, "next acquirer gets it", count=count) for tag, count in semaphore.holders())
+    state = f"{value} free" if bound is None else f"{value} of {bound} free"
+    numbers = {"value": value, "initial": initial, "bound": bound}
+    return Sight("", None, state, held, place.waiters(), None, numbers)
+
+
+def _look_at_event(place: _Place) -> Sight:
+    with closing(_core.Event(place.segment, place.offset)) as event:
+        is_set = event.is_set()
+    return Sight("", None, "set" if is_set else "clear", (), place.waiters(), None, {"is_set": is_set})
+
+
+def _look_at_condition(place: _Place) -> Sight:
+    with closing(_core.Condition(place.segment, place.offset)) as condition:
+        notified = place.waiters(condition.waiters())
+        lock = condition.lock_offset
+    with closing(_core.RLock(place.segment, lock, False)) as own:
+        held = place.holder(own._holder(), _NEXT_ACQUIRER)
+        recovered, _ = own.counts()
+    known = {waiter.pid for waiter in notified}
+    queued = tuple(waiter for waiter in place.waiters() if waiter.pid not in known)
+    numbers = {"waiting_for_notify": sum(waiter.count for waiter in notified)}
+    return Sight("", None, "held" if held else "free", held, notified + queued, recovered, numbers)
+
+
+def _look_at_barrier(place: _Place) -> Sight:
+    with closing(_core.Barrier(place.segment, place.offset)) as barrier:
+        parties, waiting, broken = barrier.parties, barrier.n_waiting, barrier.broken
+    state = "broken" if broken else f"{waiting} of {parties} waiting"
+    numbers = {"parties": parties, "n_waiting": waiting, "broken": broken}
+    return Sight("", None, state, (), place.waiters(), None, numbers)
+
+
+def _look_at_counter(place: _Place) -> Sight:
+    with closing(_core.Counter(place.segment, place.offset)) as counter:
+        value = counter.value
+    return Sight("", None, str(value), (), place.waiters(), None, {"value": value})
+
+
+def _look_at_read_write_lock(place: _Place) -> Sight:
+    with closing(_core.ReadWriteLock(place.segment, place.offset, False)) as lock:
+        writer = place.holder(lock._writer(), _NEXT_ACQUIRER)
+        readers = tuple(place.hold(tag, "next writer passes it", count=count) for tag, count in lock.readers())
+    # A writer that has come first waits until the readers have left.
+    state = "writing" if writer and not readers else f"{_counted(readers)} reading" if readers else "free"
+    numbers = {"readers": sum(hold.count for hold in readers), "is_writing": state == "writing"}
+    return Sight("", None, state, writer + readers, place.waiters(), None, numbers)
+
+
+def _counted(holds: tuple[Hold, ...]) -> int:
+    return sum(hold.count for hold in holds)
+
+
+_LOOKS: dict[str, Callable[[_Place], Sight]] = {
+    "Lock": lambda place: _look_at_lock(_core.Lock, place),
+    "RLock": lambda place: _look_at_lock(_core.RLock, place),
+    "Semaphore": _look_at_semaphore,
+    "Event": _look_at_event,
+    "Condition": _look_at_condition,
+    "Barrier": _look_at_barrier,
+    "Counter": _look_at_counter,
+    "ReadWriteLock": _look_at_read_write_lock,
+}
