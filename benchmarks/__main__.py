@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import bell
 import click
+import locks
 import report
 import starting
 import words
 
-PARTS = {"bell": bell.measure, "words": words.measure, "starting": starting.measure}
+PARTS = {"bell": bell.measure, "words": words.measure, "locks": locks.measure, "starting": starting.measure}
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,25 +12,9 @@ READMES = (Path(__file__).with_name("README.md"), Path(__file__).parent.parent /
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One comparison, both sides measured in the same run.
-
-    Attributes:
-        name: What was measured.
-        takes: Nanoseconds that samemap takes.
-        peer: What it is compared with.
-        peer_takes: Nanoseconds that the peer takes.
-        bar: The figure to reach, in words.
-        reached: Whether it is reached.
-    """
-
-    name: str
-    takes: float
-    peer: str
-    peer_takes: float
-    bar: str
-    reached: bool
+def share(part: float) -> str:
+    """Return a part of a whole."""
+    return f"{part:.2f}"
 
 
 def in_words(nanoseconds: float) -> str:
@@ -40,6 +25,29 @@ def in_words(nanoseconds: float) -> str:
     return f"{nanoseconds:.1f} ns"
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One comparison, both sides measured in the same run.
+
+    Attributes:
+        name: What was measured.
+        takes: Nanoseconds that samemap takes, or another measure.
+        peer: What it is compared with.
+        peer_takes: The same of the peer.
+        bar: The figure to reach, in words.
+        reached: Whether it is reached.
+        shown: How the two figures are written, where they are no times.
+    """
+
+    name: str
+    takes: float
+    peer: str
+    peer_takes: float
+    bar: str
+    reached: bool
+    shown: Callable[[float], str] = in_words
+
+
 def table(figures: list[Figure]) -> str:
     """Return the figures as a Markdown table."""
     lines = [
@@ -47,7 +55,7 @@ def table(figures: list[Figure]) -> str:
         "| --- | ---: | --- | ---: | ---: | --- | --- |",
     ]
     lines += [
-        f"| {f.name} | {in_words(f.takes)} | {f.peer} | {in_words(f.peer_takes)} "
+        f"| {f.name} | {f.shown(f.takes)} | {f.peer} | {f.shown(f.peer_takes)} "
         f"| {f.takes / f.peer_takes:.2f} | {f.bar} | {'yes' if f.reached else '**no**'} |"
         for f in figures
     ]

@@ -17,6 +17,8 @@ pub struct Parameters(pub [i64; 3]);
 pub fn size(kind: Kind, _participants: usize, _parameters: Parameters) -> Result<usize, Error> {
     Ok(match kind {
         Kind::Lock => size_of::<Lock>(),
+        Kind::RLock => size_of::<crate::rlock::RLock>(),
+        Kind::Event | Kind::Counter => 64,
         _ => 0,
     })
 }

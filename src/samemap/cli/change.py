@@ -17,6 +17,7 @@ from .display import counted_processes, echo_json, printable
 from .failures import Failure, explain
 from .listing import describe
 from .parameters import NAME, SIZE_CHANGE, SizeChange, Trust, opening
+from .segments import refuse_segment
 
 REMOVE_EXAMPLES = """\b
 Examples:
@@ -95,10 +96,18 @@ def _remove(name: str, force: bool, as_json: bool) -> None:
 @click.argument("size", type=SIZE_CHANGE)
 @click.option("--sparse", is_flag=True, help="Do not reserve space: pages are taken when they are first written.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before shrinking what others map.")
+@click.option("--force", is_flag=True, help="Resize also a segment, which destroys the object that it holds.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: name, path, before, size.")
 @opening
 def resize(
-    name: str, size: SizeChange, sparse: bool, yes: bool, as_json: bool, any_owner: bool, follow_symlinks: bool
+    name: str,
+    size: SizeChange,
+    sparse: bool,
+    yes: bool,
+    force: bool,
+    as_json: bool,
+    any_owner: bool,
+    follow_symlinks: bool,
 ) -> None:
     """Grow or shrink the region NAME.
 
@@ -107,9 +116,13 @@ def resize(
 
     Shrinking takes memory away from those who map it: Python programs get SegmentTruncated at their next
     touch, and C programs die of SIGBUS. So you are asked first, unless nobody maps it, or --yes.
+
+    A segment is refused: it holds an object of a fixed size.
     """
     path = Path(resolve(name))
     current = path.stat().st_size
+    if not force:
+        refuse_segment(str(path), "its object has the size that it was made with")
     target = size.apply(current)
     if target < 1:
         raise ValueError(

@@ -7,7 +7,7 @@ import os
 import pwd
 import select
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -15,8 +15,10 @@ import click
 
 __all__ = [
     "abandon_output",
+    "age",
     "colour_wanted",
     "counted_processes",
+    "cut",
     "echo_json",
     "human_size",
     "iso_time",
@@ -54,6 +56,32 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def age(seconds: float) -> str:
+    """Return a time span, as exactly as people want it.
+
+    Example:
+        >>> age(0.2), age(41), age(600), age(7200), age(200_000)
+        ('<1 s', '41 s', '10 min', '2 h', '2 d')
+    """
+    # Clocks are set back, and those of other processes are read a moment earlier or later.
+    if seconds < 1:
+        return "<1 s"
+    for limit, length, unit in ((60, 1, "s"), (3600, 60, "min"), (48 * 3600, 3600, "h")):
+        if seconds < limit:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(seconds // 86400)} d"
+
+
+def cut(text: str, width: int) -> str:
+    """Return what fits of a line.
+
+    Example:
+        >>> cut("python worker.py", 10), cut("python", 10)
+        ('python wo…', 'python')
+    """
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
 def counted_processes(count: int) -> str:
     """Return how many processes, in words.
 
@@ -83,7 +111,7 @@ def echo_json(record: dict[str, Any]) -> None:
     click.echo(json.dumps(record))
 
 
-def table(rows: Iterable[tuple[str, ...]], right: frozenset[int]) -> Iterable[str]:
+def table(rows: Iterable[tuple[str, ...]], right: frozenset[int]) -> Iterator[str]:
     """Align rows in columns, those numbered in ``right`` to the right."""
     cells = list(rows)
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

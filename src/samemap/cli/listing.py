@@ -1,4 +1,4 @@
-"""``samemap ls`` and ``samemap stat``: what regions there are, and everything known of one."""
+"""``samemap ls`` and ``samemap stat``: what regions and segments there are, and everything known of one."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from ..holders import FileId, Holder, Mount, Survey, locate, survey
 from ..names import resolve, runtime_directory
 from .display import counted_processes, echo_json, human_size, iso_time, owner_name, printable, table
 from .parameters import NAME
+from .segments import Description, describe_segment
 
 LIST_EXAMPLES = """\b
 Examples:
   samemap ls                    your regions
   samemap ls /dev/shm           all files directly in shared memory
   samemap ls --json | jq -r 'select(.processes == 0) | .name'
+  samemap ls --json | jq -r 'select(.kind == "region") | .path'
 """
 
 STAT_EXAMPLES = """\b
@@ -34,13 +36,32 @@ TEXT_LIMIT = 65536
 
 
 class Facts(NamedTuple):
-    """What the file system says of a file."""
+    """What the file system says of a file, and what the file says of itself.
+
+    Attributes:
+        path: Where it is.
+        status: Its size, owner, times and so on.
+        identity: How the kernel names it where it tells who maps it.
+        mount: Where it is mounted.
+        readable: Whether this user may read it.
+        segment: What it says of itself, if it is a segment.
+        text: The text at its start, if it is a raw region and that is text.
+    """
 
     path: Path
     status: os.stat_result
     identity: FileId
     mount: Mount
+    readable: bool
+    segment: Description | None
     text: str | None
+
+    @property
+    def kind(self) -> str | None:
+        """``"region"``, the class of what a segment holds, or ``None`` where that is not known."""
+        if not self.readable:
+            return None
+        return "region" if self.segment is None else self.segment.kind
 
     @classmethod
     def of(cls, path: Path) -> Facts:
@@ -62,7 +83,7 @@ class Facts(NamedTuple):
             if not modes.S_ISREG(status.st_mode):
                 raise OSError(errno.ENODEV, "it is not a regular file, so no region", str(path))
             identity, mount = locate(fd)
-            return cls(path, status, identity, mount, _text(fd))
+            return cls(path, status, identity, mount, *_contents(path, fd))
         finally:
             os.close(fd)
 
@@ -71,6 +92,7 @@ class Facts(NamedTuple):
         return {
             "name": self.path.name,
             "path": str(self.path),
+            "kind": self.kind,
             "size": self.status.st_size,
             "allocated": self.status.st_blocks * 512,
             "perm": f"{modes.S_IMODE(self.status.st_mode):04o}",
@@ -83,10 +105,13 @@ class Facts(NamedTuple):
 @click.argument("directory", required=False, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per line, with exact sizes.")
 def list_regions(directory: Path | None, as_json: bool) -> None:
-    """List regions, and how many processes map them.
+    """List regions and segments, and how many processes map them.
 
     They are those in the runtime directory ($SAMEMAP_DIR, else /dev/shm/samemap-UID), or the files in
     DIRECTORY.
+
+    KIND is 'region' for raw bytes, and the class of what a segment holds: Lock, Event, ... It is '?' for
+    what you may not read, and for a segment that this version does not understand; 'stat' says why.
 
     PROCESSES says how many map the file. The kernel shows the mappings of other users' processes to root
     only, and those of other containers to nobody inside: a '?' after the number says that some could not
@@ -103,8 +128,8 @@ def list_regions(directory: Path | None, as_json: bool) -> None:
             processes = len(found.holders[facts.identity])
             echo_json({**facts.record(), "processes": processes, "unseen_processes": found.unseen})
     elif regions:
-        heading = ("NAME", "SIZE", "ALLOCATED", "PERM", "OWNER", "MODIFIED", "PROCESSES")
-        lines = table([heading, *(_row(facts, found) for facts in regions)], right=frozenset({1, 2, 6}))
+        heading = ("NAME", "KIND", "SIZE", "ALLOCATED", "PERM", "OWNER", "MODIFIED", "PROCESSES")
+        lines = table([heading, *(_row(facts, found) for facts in regions)], right=frozenset({2, 3, 7}))
         for number, line in enumerate(lines):
             click.echo(click.style(line, bold=True) if number == 0 else line)
     elif sys.stdout.isatty():
@@ -132,6 +157,7 @@ def _row(facts: Facts, found: Survey) -> tuple[str, ...]:
     record = facts.record()
     return (
         printable(record["name"]),
+        facts.kind or "?",
         human_size(record["size"]),
         human_size(record["allocated"]),
         record["perm"],
@@ -145,9 +171,10 @@ def _row(facts: Facts, found: Survey) -> tuple[str, ...]:
 @click.argument("name", type=NAME)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with exact sizes.")
 def stat(name: str, as_json: bool) -> None:
-    """Tell everything that is known of the region NAME.
+    """Tell everything that is known of the region or segment NAME.
 
-    That is what the file system says, who maps it, and whether it looks like NUL-ended text at offset 0.
+    That is what the file system says, and who maps it; of a raw region, whether it looks like NUL-ended
+    text at offset 0; of a segment, what it holds, who made it, and who takes part. Looking changes nothing.
 
     The kernel shows the mappings of other users' processes to root only, and those of other containers to
     nobody inside. Processes that have the file open without mapping it are not listed.
@@ -169,6 +196,7 @@ def stat(name: str, as_json: bool) -> None:
                 "accessed": iso_time(status.st_atime),
                 "changed": iso_time(status.st_ctime),
                 "text": facts.text,
+                "segment": None if facts.segment is None else facts.segment.record(),
                 "holders": [holder._asdict() for holder in holders],
                 "unseen_processes": found.unseen,
             }
@@ -176,6 +204,7 @@ def stat(name: str, as_json: bool) -> None:
         return
     for label, value in (
         ("path", printable(str(facts.path))),
+        ("kind", _shown_kind(facts)),
         ("size", _exact_size(status.st_size)),
         ("allocated", _exact_size(status.st_blocks * 512)),
         ("perm", f"{modes.filemode(status.st_mode)} ({modes.S_IMODE(status.st_mode):04o})"),
@@ -184,7 +213,7 @@ def stat(name: str, as_json: bool) -> None:
         ("changed", iso_time(status.st_ctime)),
         ("accessed", iso_time(status.st_atime)),
         ("inode", f"{status.st_ino} on device {facts.mount.device}, {facts.mount.kind}"),
-        ("text", _shown_text(facts.text)),
+        *_shown_contents(facts),
         ("mapped by", _shown_holders(holders, found.unseen)),
     ):
         click.echo(f"{click.style(label.ljust(10), bold=True)} {value}")
@@ -200,6 +229,37 @@ def _shown_holders(holders: tuple[Holder, ...], unseen: int) -> str:
     if unseen:
         lines.append(f"? perhaps more: {counted_processes(unseen)} did not let us look")
     return ("\n" + " " * 11).join(lines)
+
+
+def _shown_kind(facts: Facts) -> str:
+    if facts.segment is not None and facts.segment.problem is not None:
+        return f"segment, but {printable(facts.segment.problem)}"
+    if not facts.readable:
+        return "unknown: you may not read it"
+    return "region: raw bytes" if facts.segment is None else f"{facts.segment.kind}, in a segment"
+
+
+def _shown_contents(facts: Facts) -> tuple[tuple[str, str], ...]:
+    segment = facts.segment
+    if segment is None:
+        return (("text", _shown_text(facts.text)),)
+    if segment.kind is None:
+        return ()
+    return (
+        ("id", segment.id),
+        ("format", f"version {segment.version}"),
+        ("created", f"{iso_time(segment.created)} by pid {segment.creator}"),
+        ("takes part", _shown_participants(segment)),
+    )
+
+
+def _shown_participants(segment: Description) -> str:
+    counted = f"{segment.alive} alive of {segment.places} places"
+    told = [
+        f"pid {found.pid}{'' if found.alive else ' (died)'} {printable(found.command)}"
+        for found in segment.participants
+    ]
+    return ("\n" + " " * 11).join([counted, *told])
 
 
 def _shown_text(text: str | None) -> str:
@@ -219,17 +279,23 @@ def _exact_size(size: int) -> str:
     return f"{size} bytes" + (f" ({human})" if human != str(size) else "")
 
 
-def _text(fd: int) -> str | None:
-    """Return the text before the first NUL, if that is how the file starts and we may read it."""
+def _contents(path: Path, fd: int) -> tuple[bool, Description | None, str | None]:
+    """Return whether we may read the file, what it says of itself as a segment, and as text."""
     try:
         readable = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
-        return None
+        return False, None, None
     try:
-        # Not through a mapping: that takes pages for the holes of a sparse file.
-        start, nul, _ = os.pread(readable, TEXT_LIMIT, 0).partition(b"\0")
+        segment = describe_segment(path, readable)
+        return True, segment, _text(readable) if segment is None else None
     finally:
         os.close(readable)
+
+
+def _text(fd: int) -> str | None:
+    """Return the text before the first NUL, if that is how the file starts."""
+    # Not through a mapping: that takes pages for the holes of a sparse file.
+    start, nul, _ = os.pread(fd, TEXT_LIMIT, 0).partition(b"\0")
     try:
         text = start.decode() if nul else None
     except UnicodeDecodeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import Any, NamedTuple
@@ -13,6 +14,10 @@ from .display import iso_time
 from .segments import trouble
 
 __all__ = ["Hold", "Sight", "Waiter", "observe", "pid_namespace"]
+
+
+#: What happens to a lock whose holder died.
+_NEXT_ACQUIRER = "next acquirer recovers"
 
 
 class Hold(NamedTuple):
@@ -27,7 +32,8 @@ class Hold(NamedTuple):
         since: When it took the object, in seconds since 1970; ``None`` where nobody notes that.
         count: How many permits or read locks it holds.
         thread: Its thread, where that matters.
-        next_user: Who deals with its death, if it is dead.
+        role: What it is to the object: ``"holder"``, ``"writer"``, ``"next writer"`` or ``"reader"``.
+        on_death: Who deals with its death, if it is dead.
     """
 
     pid: int | None
@@ -38,12 +44,14 @@ class Hold(NamedTuple):
     since: float | None
     count: int
     thread: int | None
-    next_user: str
+    role: str
+    on_death: str
 
     def record(self) -> dict[str, Any]:
         """Return it for JSON."""
-        since = None if self.since is None else iso_time(self.since)
-        return {**self._asdict(), "since": since}
+        known = self._asdict()
+        del known["on_death"]
+        return {**known, "since": None if self.since is None else iso_time(self.since)}
 
 
 class Waiter(NamedTuple):
@@ -52,11 +60,13 @@ class Waiter(NamedTuple):
     Attributes:
         pid: Its number, as it sees itself.
         command: Its command line, or the start of it.
+        is_here: Whether its pid means the same process here.
         count: How many of its threads and tasks wait.
     """
 
     pid: int
     command: str
+    is_here: bool
     count: int
 
 
@@ -120,36 +130,38 @@ class _Place(NamedTuple):
     def hold(
         self,
         tag: int,
-        next_user: str,
+        on_death: str,
         since: float | None = None,
         count: int = 1,
         thread: int | None = None,
+        role: str = "holder",
     ) -> Hold:
         found = self.segment.describe(tag)
         # Others write it: a time that cannot be is none.
         when = since if since is not None and 0 < since <= time.time() + 1 else None
         if found is None:
-            return Hold(None, "", None, False, True, when, count, None, next_user)
+            return Hold(None, "", None, False, True, when, count, None, role, on_death)
         is_here = _is_here(found, self.here)
-        # The process's own number first, to tell its threads from those of others.
-        number = (thread & 0xFFFF_FFFF) or None if thread else None
-        return Hold(found.pid, found.command, found.user, found.alive, is_here, when, count, number, next_user)
+        # Above the thread's number stands one of its process, so that no two processes share one.
+        tid = thread & 0xFFFF_FFFF if thread else 0
+        who = (found.pid, found.command, found.user, found.alive, is_here)
+        return Hold(*who, when, count, tid or None, role, on_death)
 
-    def holder(self, held: tuple[int, float, int] | None, next_user: str) -> tuple[Hold, ...]:
+    def holder(self, held: tuple[int, float, int] | None, role: str = "holder") -> tuple[Hold, ...]:
         if held is None:
             return ()
         tag, since, thread = held
-        return (self.hold(tag, next_user, since, thread=thread),)
+        return (self.hold(tag, _NEXT_ACQUIRER, since, thread=thread, role=role),)
 
     def waiters(self, tags: Iterable[int] | None = None) -> tuple[Waiter, ...]:
         if tags is None:
-            return tuple(Waiter(found.pid, found.command, found.waiting) for found in self.nearby)
-        counts: dict[tuple[int, str], int] = {}
-        for tag in tags:
-            found = self.segment.describe(tag)
-            if found is not None and found.alive:
-                counts[found.pid, found.command] = counts.get((found.pid, found.command), 0) + 1
-        return tuple(Waiter(pid, command, count) for (pid, command), count in counts.items())
+            return tuple(self._waiter(found, found.waiting) for found in self.nearby)
+        counts = Counter(tags)
+        known = ((self.segment.describe(tag), count) for tag, count in counts.items())
+        return tuple(self._waiter(found, count) for found, count in known if found is not None and found.alive)
+
+    def _waiter(self, found: _core.Participant, count: int) -> Waiter:
+        return Waiter(found.pid, found.command, _is_here(found, self.here), count)
 
 
 def pid_namespace() -> int:
@@ -196,12 +208,9 @@ def observe(segment: _core.Segment) -> Iterator[Sight]:
             yield sight._replace(name=name, kind=kind)
 
 
-_NEXT_ACQUIRER = "next acquirer recovers"
-
-
 def _look_at_lock(kind: type[_core.Lock] | type[_core.RLock], place: _Place) -> Sight:
     with closing(kind(place.segment, place.offset, False)) as lock:
-        held = place.holder(lock._holder(), _NEXT_ACQUIRER)
+        held = place.holder(lock._holder())
         recovered, _ = lock.counts()
     return Sight("", None, "held" if held else "free", held, place.waiters(), recovered)
 
@@ -226,7 +235,7 @@ def _look_at_condition(place: _Place) -> Sight:
         notified = place.waiters(condition.waiters())
         lock = condition.lock_offset
     with closing(_core.RLock(place.segment, lock, False)) as own:
-        held = place.holder(own._holder(), _NEXT_ACQUIRER)
+        held = place.holder(own._holder())
         recovered, _ = own.counts()
     known = {waiter.pid for waiter in notified}
     queued = tuple(waiter for waiter in place.waiters() if waiter.pid not in known)
@@ -250,16 +259,15 @@ def _look_at_counter(place: _Place) -> Sight:
 
 def _look_at_read_write_lock(place: _Place) -> Sight:
     with closing(_core.ReadWriteLock(place.segment, place.offset, False)) as lock:
-        writer = place.holder(lock._writer(), _NEXT_ACQUIRER)
-        readers = tuple(place.hold(tag, "next writer passes it", count=count) for tag, count in lock.readers())
-    # A writer that has come first waits until the readers have left.
-    state = "writing" if writer and not readers else f"{_counted(readers)} reading" if readers else "free"
-    numbers = {"readers": sum(hold.count for hold in readers), "is_writing": state == "writing"}
+        readers = tuple(
+            place.hold(tag, "next writer passes it", count=count, role="reader") for tag, count in lock.readers()
+        )
+        # A writer that has come first holds newcomers off, and waits until the readers have left.
+        writer = place.holder(lock._writer(), role="next writer" if readers else "writer")
+    reading = sum(hold.count for hold in readers)
+    state = f"{reading} reading" if readers else "writing" if writer else "free"
+    numbers = {"readers": reading, "is_writing": state == "writing"}
     return Sight("", None, state, writer + readers, place.waiters(), None, numbers)
-
-
-def _counted(holds: tuple[Hold, ...]) -> int:
-    return sum(hold.count for hold in holds)
 
 
 _LOOKS: dict[str, Callable[[_Place], Sight]] = {

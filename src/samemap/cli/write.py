@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 import click
 
 from .._core import PAGE_SIZE
+from ..names import resolve
 from ..region import Region
 from .display import echo_json, iso_time, printable
 from .parameters import DURATION, NAME, PERMISSION, Size, Trust, opening
+from .segments import refuse_segment
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,6 +45,7 @@ Examples:
     "is. By default it is made with 4K, and grows when a text needs more.",
 )
 @click.option("--perm", type=PERMISSION, default="600", show_default=True, help="Permissions of a new file.")
+@click.option("--force", is_flag=True, help="Write also into a segment, which destroys the object that it holds.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell on standard error what is written, and how many woke.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per write: name, text, woken, size, time.")
 @opening
@@ -54,6 +57,7 @@ def write(
     whole: bool,
     size: int | None,
     perm: int,
+    force: bool,
     verbose: bool,
     as_json: bool,
     any_owner: bool,
@@ -69,6 +73,8 @@ def write(
 
     A region that is missing or empty is made. One that is too small grows, also under those who map it.
     One that is removed meanwhile is made again, and one that is replaced is written in its new place.
+
+    A segment is refused, because it holds a lock or another object of samemap's, which text would destroy.
 
     A raw region can promise no more than memory does: the next text replaces the last whether or not
     anybody has read it, and a reader may look while you write.
@@ -93,7 +99,8 @@ def write(
     else:
         source = (line.removesuffix(b"\n") for line in sys.stdin.buffer)
 
-    with Writer(name, size, perm, Trust(any_owner=any_owner, follow_symlinks=follow_symlinks)) as writer:
+    trust = Trust(any_owner=any_owner, follow_symlinks=follow_symlinks)
+    with Writer(name, size, perm, trust, force=force) as writer:
         for text in itertools.islice(source, count):
             woken = writer.write(text)
             if verbose:
@@ -122,13 +129,15 @@ class Writer:
         size: Bytes that it has at least, and texts at most; ``None`` to grow as they need.
         perm: Permission bits of a file that is made.
         trust: Which files may be opened.
+        force: Write into segments, too.
     """
 
-    def __init__(self, name: str, size: int | None, perm: int, trust: Trust) -> None:
+    def __init__(self, name: str, size: int | None, perm: int, trust: Trust, *, force: bool = False) -> None:
         self._name = name
         self._size = size
         self._perm = perm
         self._trust = trust
+        self._force = force
         self._region: Region | None = None
 
     @property
@@ -146,7 +155,7 @@ class Writer:
             How many sleepers woke.
 
         Raises:
-            ValueError: It holds a NUL, or does not fit into the size that was asked for.
+            ValueError: It holds a NUL, or does not fit into the size that was asked for; the file is a segment.
             OSError: The region cannot be opened, made or grown.
         """
         if b"\0" in text:
@@ -176,6 +185,8 @@ class Writer:
         return self._region
 
     def _open(self, needed: int) -> Region:
+        if not self._force:
+            refuse_segment(resolve(self._name), "text would destroy it")
         if self._size is None:
             try:
                 return Region.open(self._name, **self._trust)

@@ -37,6 +37,12 @@ impl Counted {
     }
 }
 
+fn bounded(preemptions: usize, check: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(preemptions);
+    model.check(check);
+}
+
 /// Runs `change` while a thread waits until the counter satisfies `satisfied` and then reads what was written before.
 fn a_waiter_sees(change: fn(&Counter), satisfied: fn(i64) -> bool) {
     loom::model(move || {
@@ -55,25 +61,36 @@ fn a_waiter_sees(change: fn(&Counter), satisfied: fn(i64) -> bool) {
 }
 
 #[test]
-fn no_addition_is_lost_and_all_who_wait_are_woken() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(2);
-    model.check(|| {
+fn no_addition_is_lost_and_who_waits_for_the_sum_is_woken() {
+    bounded(3, || {
         let counted = counted();
-        let waiters: Vec<_> = (0..2)
-            .map(|_| {
-                let counted = Arc::clone(&counted);
-                thread::spawn(move || until_done(|| counted.counter.attempt(|value| value == 2)))
-            })
-            .collect();
+        let waiter = {
+            let counted = Arc::clone(&counted);
+            thread::spawn(move || until_done(|| counted.counter.attempt(|value| value == 2)))
+        };
         let adder = {
             let counted = Arc::clone(&counted);
             thread::spawn(move || counted.counter.add(1).unwrap())
         };
         let sums = [counted.counter.add(1).unwrap(), adder.join().unwrap()];
         assert!(sums == [1, 2] || sums == [2, 1]);
+        assert_eq!(waiter.join().unwrap(), 2);
+    });
+}
+
+#[test]
+fn all_who_wait_are_woken() {
+    bounded(2, || {
+        let counted = counted();
+        let waiters: Vec<_> = (0..2)
+            .map(|_| {
+                let counted = Arc::clone(&counted);
+                thread::spawn(move || until_done(|| counted.counter.attempt(|value| value > 0)))
+            })
+            .collect();
+        counted.counter.add(1).unwrap();
         for waiter in waiters {
-            assert_eq!(waiter.join().unwrap(), 2);
+            assert_eq!(waiter.join().unwrap(), 1);
         }
     });
 }

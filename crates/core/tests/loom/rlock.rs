@@ -63,7 +63,7 @@ fn bounded(preemptions: usize, check: impl Fn() + Sync + Send + 'static) {
 
 #[test]
 fn threads_of_one_process_and_of_another_exclude_each_other() {
-    bounded(3, || {
+    bounded(2, || {
         let guarded = guarded();
         let threads: Vec<_> = [(0, 2), (1, 3)]
             .into_iter()
@@ -83,7 +83,7 @@ fn threads_of_one_process_and_of_another_exclude_each_other() {
 
 #[test]
 fn one_who_held_it_before_is_not_taken_for_the_thread_that_holds_it_now() {
-    loom::model(|| {
+    bounded(3, || {
         let guarded = guarded();
         guarded.acquire(0, 1, Dead::DontAsk);
         let sibling = {
@@ -143,7 +143,7 @@ fn an_heir_holds_it_once_however_deep_the_dead_one_was() {
 
 #[test]
 fn given_back_entirely_it_lets_a_sleeper_in_and_is_as_deep_afterwards() {
-    loom::model(|| {
+    bounded(3, || {
         let guarded = guarded();
         guarded.acquire(0, 1, Dead::DontAsk);
         guarded.acquire(0, 1, Dead::DontAsk);
