@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import time
 
-from . import _core, arrays, handles
+from . import _core, arrays, files, handles, opening, travel
 from ._core import RegionStats
 from .names import resolve
 
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterable, Iterator
     from types import TracebackType
-    from typing import Any, Literal, Self, SupportsIndex
+    from typing import Any, ClassVar, Literal, Self, SupportsIndex
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -67,6 +65,7 @@ class Region(_core.Region):
 
     __slots__ = ("__weakref__", "_name")
 
+    _noun: ClassVar[str] = "region"
     _name: str | None
 
     def __new__(  # noqa: D102 - the class describes it
@@ -202,24 +201,23 @@ class Region(_core.Region):
             ...     same[0]
             7
         """
-        return cls._from_fd(fd, mode, max_size)
+        return cls._from_descriptor(fd, None, (mode, max_size))
 
     @classmethod
-    def _from_fd(cls, fd: int, mode: Mode, max_size: int | None, name: str | None = None) -> Self:
+    def _from_descriptor(cls, fd: int, name: str | None, details: tuple[Mode, int | None]) -> Self:
+        mode, max_size = details
+        writable = opening.is_writable(mode)
+        path = files.path_of(fd)
         region = super().__new__(
-            cls,
-            _path_of(fd),
-            "descriptor",
-            None,
-            max_size,
-            _writable(mode),
-            0,
-            False,
-            False,
-            False,
-            True,
-            fd,
+            cls, path, "descriptor", None, max_size, writable, 0, False, False, False, True, fd
         )
+        region._name = name
+        return region
+
+    @classmethod
+    def _from_path(cls, path: str, name: str | None, details: tuple[Mode, int]) -> Self:
+        mode, max_size = details
+        region = cls.open(path, mode=mode, max_size=max_size, follow_symlinks=True, any_owner=True)
         region._name = name
         return region
 
@@ -238,47 +236,21 @@ class Region(_core.Region):
         follow_symlinks: bool,
         any_owner: bool,
     ) -> Self:
-        writable = _writable(mode)
-        if not 0 <= perm <= 0o777:
-            slip = f", did you mean perm=0o{perm}?" if set(str(perm)) <= set("01234567") and perm <= 777 else ""
-            raise ValueError(f"perm={perm:#o} is outside 0 to 0o777; permission bits are octal{slip}")
-        if wait is not None and not wait >= 0:
-            raise ValueError(f"wait must be a number of seconds that is not negative, not {wait!r}")
+        writable = opening.is_writable(mode)
+        opening.check_perm(perm)
+        opening.check_wait(wait)
         if wait is not None and size is not None:
             raise ValueError("wait= is for a region that somebody else makes, size= for one to make here: give one")
         path = None if name is None else resolve(name, create=how != "open")
-        deadline = None if wait is None else time.monotonic() + wait
-        while True:
-            try:
-                region = super().__new__(
-                    cls,
-                    path,
-                    how,
-                    size,
-                    max_size,
-                    writable,
-                    perm,
-                    sparse,
-                    populate,
-                    follow_symlinks,
-                    any_owner,
-                    -1,
-                )
-            except OSError as error:
-                if path is None or error.errno not in (errno.ENOENT, errno.ENODATA):
-                    raise
-                if how != "open" and not os.path.isdir(parent := os.path.dirname(path)):
-                    error.strerror = f"its directory {parent} does not exist; make it first"
-                if deadline is None:
-                    raise
-                left = deadline - time.monotonic()
-                if left <= 0 or not _core.wait_for_file(path, left):
-                    what = str(error.strerror).partition("; ")[0]
-                    error.strerror = f"{what}; is the program that makes it running? (waited {wait:g} s)"
-                    raise
-            else:
-                region._name = None if name is None else os.fspath(name)
-                return region
+
+        def attempt() -> Self:
+            return super(Region, cls).__new__(
+                cls, path, how, size, max_size, writable, perm, sparse, populate, follow_symlinks, any_owner, -1
+            )
+
+        region = opening.when_there(attempt, path, how != "open", wait)
+        region._name = None if name is None else os.fspath(name)
+        return region
 
     @property
     def name(self) -> str | None:
@@ -422,7 +394,7 @@ class Region(_core.Region):
         """
         fd, writable, max_size = handles.receive(sock)
         try:
-            return cls._from_fd(fd, "rw" if writable else "r", max_size)
+            return cls._from_descriptor(fd, None, ("rw" if writable else "r", max_size))
         finally:
             os.close(fd)
 
@@ -441,18 +413,7 @@ class Region(_core.Region):
             >>> region.unlink()
             >>> region.unlink(missing_ok=True)
         """
-        fd = self.fileno()
-        path = self.path
-        if path is not None and _is_same_file(fd, path):
-            path.unlink(missing_ok=missing_ok)
-        elif not missing_ok:
-            raise FileNotFoundError(
-                errno.ENOENT,
-                "anonymous memory has no name to remove: it goes with its last holder"
-                if path is None
-                else "the name is gone, or belongs to another file now; missing_ok=True accepts that",
-                None if path is None else str(path),
-            )
+        files.remove_name(self.fileno(), self.path, missing_ok)
 
     def __iter__(self) -> Iterator[int]:
         """Yield the bytes one by one, as they are when their turn comes; also those that growth adds meanwhile."""
@@ -487,72 +448,7 @@ class Region(_core.Region):
         while the sender runs: it hands the descriptor out. After that the receiver gets an ``OSError``
         (``ENODATA``) that says so.
         """
-        # Imported here because they cost more than all of samemap, and most programs never pickle a region.
-        from multiprocessing import context, reduction
+        return travel.reduce(self, (self.mode, self.max_size))
 
-        here = (type(self), self.name, self.mode, self.max_size)
-        # Regions themselves have none; instances of subclasses do.
-        attributes = getattr(self, "__dict__", None) or None
-        fd, path = self.fileno(), self.path
-        if context.get_spawning_popen() is None and path is not None and _is_same_file(fd, path):
-            identity = os.fstat(fd)
-            return _from_path, (*here, str(path), identity.st_dev, identity.st_ino), attributes
-        return _from_descriptor, (*here, reduction.DupFd(fd)), attributes
-
-
-def _from_path(
-    cls: type[Region], name: str | None, mode: Mode, max_size: int, path: str, device: int, inode: int
-) -> Region:
-    region = cls.open(path, mode=mode, max_size=max_size, follow_symlinks=True, any_owner=True)
-    found = os.fstat(region.fileno())
-    if (found.st_dev, found.st_ino) != (device, inode):
-        region.close()
-        raise FileNotFoundError(
-            errno.ENOENT,
-            f"the region was replaced on its way here: inode {inode} was sent, "
-            f"and inode {found.st_ino} has the name now",
-            path,
-        )
-    region._name = name
-    return region
-
-
-def _from_descriptor(cls: type[Region], name: str | None, mode: Mode, max_size: int, handle: Any) -> Region:
-    from multiprocessing import AuthenticationError
-
-    try:
-        fd = handle.detach()
-    except (EOFError, FileNotFoundError, ConnectionError, AuthenticationError) as error:
-        called = "an anonymous region" if name is None else f"the region {name!r}"
-        raise OSError(
-            errno.ENODATA,
-            f"{called} did not arrive: its sender has ended, or it was received before; "
-            "keep the sender alive until it has arrived, or use a named region",
-        ) from error
-    try:
-        return cls._from_fd(fd, mode, max_size, name)
-    finally:
-        os.close(fd)
-
-
-def _writable(mode: str) -> bool:
-    if mode not in ("r", "rw"):
-        raise ValueError(f"mode is 'r' (read-only) or 'rw', not {mode!r}")
-    return mode == "rw"
-
-
-def _path_of(fd: int) -> str | None:
-    """Return the path under which the kernel knows an open file, if it is still that file."""
-    try:
-        path = os.readlink(f"/proc/self/fd/{fd}")
-    except OSError:
-        return None
-    return path if _is_same_file(fd, path) else None
-
-
-def _is_same_file(fd: int, path: str | os.PathLike[str]) -> bool:
-    """Tell whether the file that has this path now is the open one."""
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except OSError:
-        return False
+    def _descriptor(self) -> int:
+        return self.fileno()

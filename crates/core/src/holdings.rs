@@ -105,19 +105,27 @@ impl<'a> Table<'a> {
     /// Takes `count` of what `tag` holds away from it, if it holds as many; says whether it did.
     #[inline]
     pub fn take_back(&self, tag: Tag, count: u32) -> bool {
-        let Some(entry) = self.entries.get(tag.index()) else { return false };
+        self.take(tag, |held| (held >= count).then_some(count)).is_some()
+    }
+
+    /// Takes at most `count` of what `tag` holds away from it; returns how many.
+    pub fn take_up_to(&self, tag: Tag, count: u32) -> u32 {
+        self.take(tag, |held| Some(held.min(count))).unwrap_or(0)
+    }
+
+    #[inline]
+    fn take(&self, tag: Tag, how_many: impl Fn(u32) -> Option<u32>) -> Option<u32> {
+        let entry = self.entries.get(tag.index())?;
         let mut seen = entry.held.load(Ordering::Relaxed);
         loop {
             let held = count_of(seen);
-            if seen as u32 != tag.word() || held < count {
-                return false;
-            }
+            let count = if seen as u32 == tag.word() { how_many(held)? } else { return None };
             if held == u32::MAX {
-                return true;
+                return Some(count);
             }
             // Release [holdings.held]: who sees that it is held no more sees all that was done while it was.
             match entry.held.compare_exchange(seen, pack(tag, held - count), Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return true,
+                Ok(_) => return Some(count),
                 Err(now) => seen = now,
             }
         }
@@ -151,7 +159,11 @@ impl<'a> Table<'a> {
             // Acquire [holdings.held]
             let seen = entry.held.load(Ordering::Acquire);
             let count = count_of(seen);
-            let tag = Tag::read(seen as u32).filter(|tag| count > 0 && tag.index() == index && living.is_present(*tag))?;
+            let tag =
+                Tag::read(seen as u32).filter(|tag| count > 0 && tag.index() == index && tag.word() == seen as u32)?;
+            if !living.is_present(tag) {
+                return None;
+            }
             if ask && !living.is_alive(tag) {
                 // Whoever fails has been beaten to it, perhaps by the next owner of the entry.
                 let _ = entry.held.compare_exchange(seen, 0, Ordering::Relaxed, Ordering::Relaxed);
@@ -197,6 +209,7 @@ mod tests {
         assert_eq!(table.present(&ALL, false).collect::<Vec<_>>(), [(me, 2), (other, 3)]);
         assert!(!table.take_back(me, 3) && table.take_back(me, 2) && !table.take_back(me, 1));
         assert_eq!(table.sum(&ALL, true), 3);
+        assert_eq!([2, 2, 2].map(|most| table.take_up_to(other, most)), [2, 1, 0]);
     }
 
     #[test]

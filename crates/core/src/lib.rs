@@ -13,7 +13,9 @@
 //! | 1 | `claim` | open-file-description locks: what the kernel knows of who lives |
 //! | 1 | `guard` | bus errors: `SIGBUS` in our own mappings |
 //! | 1 | [`bell`] | sleeping on a futex word, and waking |
+//! | 1 | [`holdings`] | who holds how many of something |
 //! | 1 | [`spin`] | how long to look before sleeping |
+//! | 1 | [`waiters`] | a table of those who wait |
 //! | 1 | `text` | NUL-ended text in memory that others write |
 //! | 1 | [`file`](mod@file) | files and memfds: made whole, opened with distrust, grown without surprises |
 //! | 2 | [`arrival`] | sleeping until a file is there |
@@ -23,11 +25,14 @@
 //! | 3 | [`process`] | what the process must put right around a fork |
 //! | 2 | [`lock`] | one at a time, also when the one dies |
 //! | 2 | [`event`] | a flag to wait for |
+//! | 2 | [`condition`] | waiting for news, with a lock |
 //! | 2 | [`counter`] | an integer that processes count together |
 //! | 3 | [`rlock`] | a lock that its holder can take again |
+//! | 3 | [`semaphore`] | permits, which come back when their holder dies |
+//! | 3 | [`rwlock`] | many readers or one writer |
 //! | 4 | [`region`] | raw shared bytes |
 //! | 4 | [`segment`] | a self-describing file that holds objects |
-//! | 5 | [`operation`] | what somebody waits for: to be tried, slept for, given up |
+//! | 6 | [`operation`] | what somebody waits for: to be tried, slept for, given up |
 //! | 5 | [`objects`] | the kinds of objects: how long each is, and how it begins |
 
 #[cfg(not(target_pointer_width = "64"))]
@@ -37,13 +42,18 @@ compile_error!("samemap stands on Linux: futexes, memfds, O_TMPFILE");
 
 pub mod atomic;
 pub mod bell;
+pub mod condition;
 pub mod counter;
 pub mod event;
 pub mod gate;
+pub mod holdings;
 pub mod layout;
 pub mod lock;
 pub mod rlock;
+pub mod rwlock;
+pub mod semaphore;
 pub mod tag;
+pub mod waiters;
 
 atomic::needs_kernel! {
     pub mod arrival;

@@ -1,10 +1,12 @@
-//! Floor 5: what somebody waits for, as one thing that can be tried, slept for and given up, whoever drives it.
+//! Floor 6: what somebody waits for, as one thing that can be tried, slept for and given up, whoever drives it.
 
 use crate::bell::Attempt;
+use crate::condition;
 use crate::counter::Counter;
 use crate::error::Error;
 use crate::event::Event;
 use crate::lock::{Dead, Lock, Taken, Turn};
+use crate::objects;
 use crate::rlock::RLock;
 use crate::segment::Segment;
 use crate::tag::Caller;
@@ -64,6 +66,14 @@ pub enum Wanted {
     FreeLock,
     /// To know that a lock of threads could be taken by this one.
     FreeRLock(u64),
+    /// A permit.
+    Permit,
+    /// To know that a permit could be had.
+    FreePermit,
+    /// To give so many permits back.
+    Release(u32),
+    /// News, for which the wait has begun; nothing once it has ended.
+    News(Option<condition::Waiting>),
     /// An event, since it was in this generation.
     Event(u32),
     /// A counter that is this.
@@ -79,6 +89,8 @@ pub enum Outcome {
     Done,
     /// It is so, with this value.
     Value(i64),
+    /// More permits were given back than this bound allows; nothing has changed.
+    TooMany(u32),
 }
 
 /// What somebody waits for, at an offset of a segment's body.
@@ -123,6 +135,26 @@ impl Operation {
                 }
                 map(lock.lock().look(caller, asking.ask), |()| Outcome::Done)
             }
+            Wanted::Permit => {
+                let (semaphore, held) = objects::semaphore(segment, at)?;
+                map(semaphore.attempt_acquire(held, caller, asking.ask), |()| Outcome::Done)
+            }
+            Wanted::FreePermit => {
+                let (semaphore, held) = objects::semaphore(segment, at)?;
+                map(semaphore.look(held, caller, asking.ask), |()| Outcome::Done)
+            }
+            Wanted::Release(count) => {
+                let (semaphore, held) = objects::semaphore(segment, at)?;
+                map(semaphore.attempt_release(held, caller, asking.ask, *count), |released| match released {
+                    Ok(()) => Outcome::Done,
+                    Err(too_many) => Outcome::TooMany(too_many.bound),
+                })
+            }
+            Wanted::News(waiting) => {
+                let (_, condition, waiters) = objects::condition(segment, at)?;
+                let Some(waiting) = waiting else { return Ok(Attempt::Done(Outcome::Done)) };
+                map(condition.attempt_wait(waiters, waiting, caller, asking.ask), |()| Outcome::Done)
+            }
             Wanted::Event(begun) => map(segment.at::<Event>(at)?.attempt(*begun), |()| Outcome::Done),
             Wanted::Counter(comparison, with) => {
                 let counter: &Counter = segment.at(at)?;
@@ -136,11 +168,16 @@ impl Operation {
     /// # Errors
     ///
     /// As [`Operation::attempt`].
-    pub fn give_up(&mut self, segment: &Segment, _caller: Caller<'_>) -> Result<(), Error> {
+    pub fn give_up(&mut self, segment: &Segment, caller: Caller<'_>) -> Result<(), Error> {
         match &self.wanted {
             Wanted::Lock(_) | Wanted::FreeLock => segment.at::<Lock>(self.offset)?.pass_on(),
             Wanted::RLock(..) | Wanted::FreeRLock(_) => segment.at::<RLock>(self.offset)?.lock().pass_on(),
-            Wanted::Event(_) | Wanted::Counter(..) => {}
+            Wanted::Permit | Wanted::FreePermit => {
+                let (semaphore, held) = objects::semaphore(segment, self.offset)?;
+                semaphore.pass_on(held, caller.living);
+            }
+            // The wait ends when the caller has the lock again.
+            Wanted::News(_) | Wanted::Release(_) | Wanted::Event(_) | Wanted::Counter(..) => {}
         }
         Ok(())
     }
@@ -152,11 +189,16 @@ impl Operation {
     /// As [`Operation::attempt`].
     pub fn undo(&mut self, segment: &Segment, caller: Caller<'_>) -> Result<(), Error> {
         match &self.wanted {
-            Wanted::FreeLock | Wanted::FreeRLock(_) => self.give_up(segment, caller)?,
+            Wanted::FreeLock | Wanted::FreeRLock(_) | Wanted::FreePermit => self.give_up(segment, caller)?,
             // What is not held any more needs not be given back.
             Wanted::Lock(_) => drop(segment.at::<Lock>(self.offset)?.release(caller.tag)),
             Wanted::RLock(thread, _) => drop(segment.at::<RLock>(self.offset)?.release(caller.tag, *thread)),
-            Wanted::Event(_) | Wanted::Counter(..) => {}
+            Wanted::Permit => {
+                let (semaphore, held) = objects::semaphore(segment, self.offset)?;
+                // Its own, so there is nothing to wait for.
+                drop(semaphore.attempt_release(held, caller, true, 1));
+            }
+            Wanted::News(_) | Wanted::Release(_) | Wanted::Event(_) | Wanted::Counter(..) => {}
         }
         Ok(())
     }

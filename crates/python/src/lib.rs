@@ -4,6 +4,7 @@
 use pyo3::prelude::*;
 
 mod arguments;
+mod condition;
 mod counter;
 mod drive;
 mod errors;
@@ -17,6 +18,7 @@ mod pending;
 mod region;
 mod rlock;
 mod segment;
+mod semaphore;
 mod stats;
 mod text;
 mod view;
@@ -30,6 +32,8 @@ mod _core {
 
     #[pymodule_export]
     use super::errors::{SegmentMismatch, SegmentTruncated};
+    #[pymodule_export]
+    use super::condition::Condition;
     #[pymodule_export]
     use super::counter::Counter;
     #[pymodule_export]
@@ -46,6 +50,8 @@ mod _core {
     use super::rlock::RLock;
     #[pymodule_export]
     use super::segment::{Segment, leave_all};
+    #[pymodule_export]
+    use super::semaphore::Semaphore;
     #[pymodule_export]
     use super::stats::RegionStats;
     #[pymodule_export]

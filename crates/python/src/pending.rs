@@ -106,6 +106,13 @@ impl Pending {
     }
 }
 
+impl Pending {
+    /// Lets `work` do something with the operation.
+    pub(crate) fn with_operation<T>(&self, work: impl FnOnce(&mut Operation) -> T) -> T {
+        work(&mut self.waiting.state().operation)
+    }
+}
+
 #[pymethods]
 impl Pending {
     /// Try once, asking about the dead; return whether it is over.

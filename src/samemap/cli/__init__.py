@@ -1,4 +1,4 @@
-"""The ``samemap`` command: write, read, list, inspect, resize and remove regions from a shell."""
+"""The ``samemap`` command: write, read, list, inspect, resize and remove regions from a shell, and look at locks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import click
 from .._core import __version__
 from .change import remove, resize
 from .display import colour_wanted
+from .doctor import doctor
 from .failures import TeachingGroup
 from .hexdump import hexdump
 from .listing import list_regions, stat
+from .locks import locks
 from .read import read
 from .write import write
 
@@ -26,6 +28,11 @@ Then look at what is there:
   samemap stat last
   samemap hexdump last
   samemap rm last
+
+\b
+Something hangs?
+  samemap locks
+  samemap doctor
 """
 
 
@@ -41,7 +48,7 @@ def commands(ctx: click.Context) -> None:
     """Share memory between the processes of this machine.
 
     A region is a file that processes map into their memory: what one stores, the others see, C programs
-    too.
+    too. A segment is such a file too: it holds a lock, or another object of samemap's.
 
     A plain NAME is a file in the runtime directory: $SAMEMAP_DIR, else /dev/shm/samemap-UID. A NAME that
     holds a '/' is that very file.
@@ -49,7 +56,7 @@ def commands(ctx: click.Context) -> None:
     ctx.color = colour_wanted()
 
 
-for command in (write, read, list_regions, stat, hexdump, resize, remove):
+for command in (write, read, list_regions, stat, hexdump, resize, remove, locks, doctor):
     commands.add_command(command)
 
 

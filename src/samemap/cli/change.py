@@ -122,7 +122,7 @@ def resize(
     path = Path(resolve(name))
     current = path.stat().st_size
     if not force:
-        refuse_segment(str(path), "its object has the size that it was made with")
+        refuse_segment(str(path), "it never changes its size, and cutting it would destroy it")
     target = size.apply(current)
     if target < 1:
         raise ValueError(

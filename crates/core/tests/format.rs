@@ -1,0 +1,219 @@
+//! `docs/format.md` and the code say the same: every structure, field, constant, kind and ordering.
+//!
+//! `include/samemap.h` is held to the same document by `tests/format/test_format.py`, which compiles it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use samemap_core::format::{FINGERPRINT, LAYOUTS};
+use samemap_core::layout::{self, Kind};
+use samemap_core::objects::{self, Parameters};
+use samemap_core::roster;
+use samemap_core::tag::Tag;
+
+/// The files whose pairs of orderings are between processes, and so part of the format.
+const SOURCES: [&str; 12] = [
+    "barrier",
+    "bell",
+    "condition",
+    "counter",
+    "directory",
+    "event",
+    "holdings",
+    "lock",
+    "rlock",
+    "roster",
+    "rwlock",
+    "semaphore",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn document() -> String {
+    fs::read_to_string(root().join("docs/format.md")).expect("the document is there")
+}
+
+/// The cells of a row, without their backticks.
+fn cells(line: &str) -> Vec<String> {
+    let inside = line.trim().trim_start_matches('|').trim_end_matches('|');
+    inside.split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect()
+}
+
+fn number(text: &str) -> u128 {
+    let text = text.replace('_', "");
+    let parsed = text.strip_prefix("0x").map_or_else(|| text.parse(), |digits| u128::from_str_radix(digits, 16));
+    parsed.unwrap_or_else(|_| panic!("{text:?} is no number"))
+}
+
+/// The rows of every table whose head begins with these cells, with the heading that each is under.
+fn rows(document: &str, head: &[&str]) -> Vec<(String, Vec<String>)> {
+    let mut heading = String::new();
+    let mut inside = false;
+    let mut found = Vec::new();
+    for line in document.lines() {
+        if line.starts_with('#') {
+            heading = line.trim_start_matches('#').trim().trim_matches('`').to_owned();
+        }
+        if !line.starts_with('|') {
+            inside = false;
+        } else if inside && !line.starts_with("| -") {
+            found.push((heading.clone(), cells(line)));
+        } else if !inside {
+            inside = cells(line).iter().zip(head).filter(|(cell, name)| cell == *name).count() == head.len();
+        }
+    }
+    found
+}
+
+#[test]
+fn every_field_is_where_the_document_says() {
+    let document = document();
+    let mut told: BTreeMap<String, Vec<(String, usize, usize)>> = BTreeMap::new();
+    for (heading, row) in rows(&document, &["field", "offset", "size"]) {
+        let field = (row[0].clone(), number(&row[1]) as usize, number(&row[2]) as usize);
+        told.entry(heading).or_default().push(field);
+    }
+    let mut built: BTreeMap<String, Vec<(String, usize, usize)>> = BTreeMap::new();
+    for layout in LAYOUTS {
+        let fields = layout.fields.iter().map(|field| (field.name.to_owned(), field.offset, field.size)).collect();
+        assert!(built.insert(layout.name.to_owned(), fields).is_none(), "two structures are called {}", layout.name);
+    }
+    assert_eq!(told.keys().collect::<Vec<_>>(), built.keys().collect::<Vec<_>>(), "structures: told, built");
+    for (name, fields) in built {
+        assert_eq!(told[&name], fields, "{name}: told, built");
+    }
+}
+
+#[test]
+fn every_structure_has_the_size_that_the_document_says() {
+    let told: BTreeMap<String, (usize, usize)> = rows(&document(), &["structure", "bytes", "at a multiple of"])
+        .into_iter()
+        .map(|(_, row)| (row[0].clone(), (number(&row[1]) as usize, number(&row[2]) as usize)))
+        .collect();
+    let built: BTreeMap<String, (usize, usize)> =
+        LAYOUTS.iter().map(|layout| (layout.name.to_owned(), (layout.size, layout.alignment))).collect();
+    assert_eq!(told, built, "told, built");
+}
+
+#[test]
+fn fields_do_not_overlap_and_lie_inside() {
+    for layout in LAYOUTS {
+        let mut end = 0;
+        for field in layout.fields {
+            assert!(field.offset >= end, "{}.{}", layout.name, field.name);
+            end = field.offset + field.size;
+        }
+        assert!(end <= layout.size && layout.size % layout.alignment == 0, "{}", layout.name);
+    }
+}
+
+#[test]
+fn every_constant_is_what_the_document_says() {
+    let told: BTreeMap<String, u128> = rows(&document(), &["constant", "value"])
+        .into_iter()
+        .map(|(_, row)| (row[0].clone(), number(&row[1])))
+        .collect();
+    let built: BTreeMap<String, u128> = [
+        ("MAGIC", u128::from(layout::MAGIC)),
+        ("VERSION", u128::from(layout::VERSION)),
+        ("FEATURES", u128::from(layout::FEATURES)),
+        ("FINGERPRINT", u128::from(FINGERPRINT)),
+        ("HEADER_SPACE", layout::HEADER_SPACE as u128),
+        ("LONGEST_SCHEMA", layout::LONGEST_SCHEMA as u128),
+        ("MOST_PARTICIPANTS", Tag::MOST as u128),
+        ("LOCK_OFFSET", layout::LOCK_OFFSET as u128),
+        ("PRESENT", u128::from(roster::PRESENT)),
+        ("MARK", u128::from(Tag::MARK)),
+        ("SECOND_MARK", u128::from(Tag::SECOND_MARK)),
+        ("INDEX_BITS", u128::from(Tag::new(0, 1).word().trailing_zeros().max(10))),
+        ("EPOCH_BITS", u128::from(u32::MAX.count_ones() - 2 - Tag::MOST.count_ones())),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into();
+    assert_eq!(told, built, "told, built");
+}
+
+#[test]
+fn tags_are_made_as_the_document_says() {
+    for (index, epoch) in [(0, 1), (1, 0), (Tag::MOST - 1, (1 << 20) - 1)] {
+        assert_eq!(Tag::new(index, epoch).word(), epoch << 10 | (index as u32 + 1));
+    }
+}
+
+#[test]
+fn every_kind_has_the_number_that_the_document_says() {
+    let told: Vec<(u128, String)> =
+        rows(&document(), &["number", "kind"]).into_iter().map(|(_, row)| (number(&row[0]), row[1].clone())).collect();
+    let built: Vec<(u128, String)> = Kind::ALL.iter().map(|kind| (*kind as u128, kind.name().to_owned())).collect();
+    assert_eq!(told, built, "told, built");
+}
+
+/// What a part of a body is told to be: so many bytes each, that many times for these numbers.
+fn length(parts: &[(usize, String)], sizes: &BTreeMap<String, usize>, numbers: &BTreeMap<&str, usize>) -> usize {
+    let mut end = 0;
+    for (offset, what) in parts {
+        assert_eq!(*offset, end, "the parts follow one another: {what}");
+        let (structure, count) = what.split_once(" × ").unwrap_or((what, "1"));
+        let each = sizes.get(structure).copied().unwrap_or_else(|| panic!("there is no structure {structure:?}"));
+        end += each * numbers.get(count).copied().unwrap_or_else(|| number(count) as usize);
+    }
+    end
+}
+
+#[test]
+fn every_body_has_the_parts_that_the_document_says() {
+    const PARTICIPANTS: usize = 5;
+    const PARTIES: i64 = 7;
+    let sizes: BTreeMap<String, usize> =
+        LAYOUTS.iter().map(|layout| (layout.name.to_owned(), layout.size)).chain([("byte".to_owned(), 1)]).collect();
+    let mut told: BTreeMap<String, Vec<(usize, String)>> = BTreeMap::new();
+    for (_, row) in rows(&document(), &["body of", "from byte", "part"]) {
+        told.entry(row[0].clone()).or_default().push((number(&row[1]) as usize, row[2].replace('`', "")));
+    }
+    assert_eq!(
+        told.keys().cloned().collect::<BTreeSet<_>>(),
+        Kind::ALL.iter().map(|kind| kind.name().to_owned()).collect(),
+        "the bodies that are told"
+    );
+    for kind in Kind::ALL {
+        let parameters = match kind {
+            Kind::Semaphore => [1, -1, 0],
+            Kind::Barrier => [PARTIES, 0, 0],
+            Kind::Namespace => [1 << 16, 0, 0],
+            _ => [0; 3],
+        };
+        let numbers = [("participants", PARTICIPANTS), ("parties", PARTIES as usize), ("the rest", 0)].into();
+        let built = objects::size(kind, PARTICIPANTS, Parameters(parameters)).expect("the parameters are valid");
+        let parts = &told[kind.name()];
+        assert_eq!(length(parts, &sizes, &numbers), built, "{}: told, built", kind.name());
+    }
+}
+
+/// The names of pairs in comments such as `// Release [lock.word]`.
+fn pairs(source: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for line in source.lines().filter_map(|line| line.split_once("//")).map(|(_, comment)| comment) {
+        for word in ["Acquire [", "Release ["] {
+            let ends = line.match_indices(word).map(|(at, _)| &line[at + word.len()..]);
+            found.extend(ends.filter_map(|rest| rest.split_once(']')).map(|(name, _)| name.to_owned()));
+        }
+    }
+    found
+}
+
+#[test]
+fn every_pair_of_orderings_is_told() {
+    let built: BTreeSet<String> = SOURCES
+        .iter()
+        .map(|name| root().join(format!("crates/core/src/{name}.rs")))
+        .flat_map(|path| pairs(&fs::read_to_string(&path).unwrap_or_else(|_| panic!("{} is there", path.display()))))
+        .collect();
+    let told: BTreeSet<String> = rows(&document(), &["field", "offset", "size"])
+        .iter()
+        .flat_map(|(_, row)| row[3..].join(" ").split(['[', ']']).skip(1).step_by(2).map(ToOwned::to_owned).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(told, built, "told, built");
+}

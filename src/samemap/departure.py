@@ -1,0 +1,43 @@
+"""Leaving all rosters when the process ends normally.
+
+Nobody needs that: who dies without a word is noticed. But a roster that lists only the living is easier to read, and
+whoever finds a dead participant in one knows that something went wrong.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+
+from ._core import leave_all
+
+__all__ = ["leave_at_exit"]
+
+#: After all else that children of multiprocessing clean up, queues and user's own finalizers included.
+LAST = -1_000_000
+
+
+def leave_at_exit() -> None:
+    """See to it that this process leaves all rosters at its end, and so do its children."""
+    atexit.register(leave_all)
+    # It ends its children past atexit. In one of them we may be imported only now.
+    if "multiprocessing.util" in sys.modules:
+        _leave_with_multiprocessing()
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _after_fork() -> None:
+    # The child first forgets all its parent's finalizers, then calls back, and only then runs.
+    if util := sys.modules.get("multiprocessing.util"):
+        util.register_after_fork(_after_fork, _leave_after_fork)
+
+
+def _leave_after_fork(_: object) -> None:
+    _leave_with_multiprocessing()
+
+
+def _leave_with_multiprocessing() -> None:
+    from multiprocessing import util
+
+    util.Finalize(None, leave_all, exitpriority=LAST)
