@@ -18,11 +18,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
     from asyncio import AbstractEventLoop, Future
+    from collections.abc import Sequence
     from typing import Any
 
     from ._core import Pending
 
-__all__ = ["acquired", "finished", "task_number"]
+__all__ = ["FIRST_TASK", "acquired", "any_finished", "finished", "running_task_number", "task_number"]
 
 
 async def finished(pending: Pending[Any], timeout: float | None) -> bool:
@@ -38,40 +39,62 @@ async def finished(pending: Pending[Any], timeout: float | None) -> bool:
     Raises:
         ValueError: ``timeout`` is negative or not a number.
     """
-    if timeout is not None and not timeout >= 0:
-        pending.cancel()
-        raise ValueError(
-            "timeout must be a number of seconds that is not negative, or None to wait for ever, "
-            f"not {timeout!r}"
-        )
-    if pending.attempt():
-        return True
-    if timeout == 0:
-        pending.cancel()
-        return False
-    from asyncio import get_running_loop
+    return await any_finished([pending], timeout)
 
-    loop = get_running_loop()
-    future = loop.create_future()
-    timer = None if timeout is None else loop.call_later(timeout, _resolve, future, False)
-    watch = _watch()
-    key = watch.add(pending, loop, future)
+
+async def any_finished(pendings: Sequence[Pending[Any]], timeout: float | None) -> bool:
+    """Wait until one of several is done.
+
+    Args:
+        pendings: What the task waits for.
+        timeout: Seconds; ``None`` for ever.
+
+    Returns:
+        Whether one is done; else all were given up.
+
+    Raises:
+        ValueError: ``timeout`` is negative or not a number.
+    """
+    keys: list[int] = []
+    timer = None
     try:
-        if await future:
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(
+                f"timeout must be a number of seconds that is not negative, or None to wait for ever, not {timeout!r}"
+            )
+        if _attempt(pendings):
             return True
+        if timeout != 0:
+            from asyncio import get_running_loop
+
+            loop = get_running_loop()
+            future = loop.create_future()
+            if timeout is not None:
+                timer = loop.call_later(timeout, _resolve, future)
+            watch = _watch()
+            keys = [watch.add(pending, loop, future) for pending in pendings]
+            await future
+            if _attempt(pendings):
+                return True
+        for pending in pendings:
+            pending.cancel()
     except BaseException:
         # Cancelled, maybe when it was done already: nobody will use what it brought.
-        watch.remove(key)
-        pending.cancel()
+        for pending in pendings:
+            pending.cancel()
         raise
+    else:
+        return False
     finally:
         if timer is not None:
             timer.cancel()
-    watch.remove(key)
-    if pending.attempt():
-        return True
-    pending.cancel()
-    return False
+        for key in keys:
+            watch.remove(key)
+
+
+def _attempt(pendings: Sequence[Pending[Any]]) -> bool:
+    # All of them, not the first that is done: the caller may ask which are.
+    return any([pending.attempt() for pending in pendings])
 
 
 async def acquired(pending: Pending[bool], timeout: float | None) -> bool:
@@ -87,9 +110,9 @@ async def acquired(pending: Pending[bool], timeout: float | None) -> bool:
     return await finished(pending, None if timeout == -1 else timeout) and pending.result()
 
 
-def _resolve(future: Future[bool], done: bool) -> None:
+def _resolve(future: Future[None]) -> None:
     if not future.done():
-        future.set_result(done)
+        future.set_result(None)
 
 
 class _Watch:
@@ -101,12 +124,12 @@ class _Watch:
 
         self._watcher = _core.Watcher()
         self._keys = count(1)
-        self._watched: dict[int, tuple[Pending[Any], AbstractEventLoop, Future[bool]]] = {}
+        self._watched: dict[int, tuple[Pending[Any], AbstractEventLoop, Future[None]]] = {}
         self._stopped = False
         self._thread: threading.Thread = threading.Thread(target=self._run, name="samemap-watcher", daemon=True)
         self._thread.start()
 
-    def add(self, pending: Pending[Any], loop: AbstractEventLoop, future: Future[bool]) -> int:
+    def add(self, pending: Pending[Any], loop: AbstractEventLoop, future: Future[None]) -> int:
         key = next(self._keys)
         self._watched[key] = (pending, loop, future)
         self._watcher.add(pending, key)
@@ -123,7 +146,7 @@ class _Watch:
                     continue
                 pending, loop, future = found
                 try:
-                    loop.call_soon_threadsafe(_resolve, future, True)
+                    loop.call_soon_threadsafe(_resolve, future)
                 except RuntimeError:
                     # The loop is closed, and its tasks are gone: nobody will use what this brought.
                     pending.cancel()
@@ -155,38 +178,51 @@ def _stop() -> None:
         watch.stop()
 
 
-def _forget() -> None:
-    """Forget the parent's thread, which a fork does not copy."""
-    global _lock, _only
-    _lock = _thread.allocate_lock()
-    _only = None
+#: Above all numbers of threads (the kernel has at most 2**22), so that no task is taken for one.
+FIRST_TASK = 1 << 31
 
-
-os.register_at_fork(after_in_child=_forget)
-
-#: Above all thread numbers of the kernel (at most 2**22), so that no task is taken for a thread.
-_FIRST_TASK = 1 << 30
-_task_numbers: Any = None
-_next_task = count(_FIRST_TASK)
+#: The numbers of tasks, and the half that tells this process's from those of others; made at first use.
+_numbers: Any = None
+_ours = 0
+_next = count(FIRST_TASK)
 
 
 def task_number() -> int:
-    """Return a number that stands for the running task, and for no other task or thread of this process.
+    """Return a number that stands for the running task, and for no other task or thread of any process.
 
     Raises:
         RuntimeError: No task runs in this thread.
     """
-    global _task_numbers
+    global _numbers, _ours
     from asyncio import current_task
 
     task = current_task()
     if task is None:
         raise RuntimeError("only a task can do that: call it from a coroutine that a task runs")
-    if _task_numbers is None:
+    if _numbers is None:
         from weakref import WeakKeyDictionary
 
-        _task_numbers = WeakKeyDictionary()
-    number = _task_numbers.get(task)
+        _numbers, _ours = WeakKeyDictionary(), int.from_bytes(os.urandom(4), "little") << 32
+    number: int | None = _numbers.get(task)
     if number is None:
-        number = _task_numbers[task] = next(_next_task)
-    return int(number)
+        number = _numbers[task] = _ours | (next(_next) % FIRST_TASK + FIRST_TASK)
+    return number
+
+
+def running_task_number() -> int | None:
+    """Return `task_number`; ``None`` where no task runs."""
+    try:
+        return task_number()
+    except RuntimeError:
+        return None
+
+
+def _forget() -> None:
+    """Forget the parent's thread, which a fork does not copy, and its tasks, which are not the child's."""
+    global _lock, _only, _numbers
+    _lock = _thread.allocate_lock()
+    _only = None
+    _numbers = None
+
+
+os.register_at_fork(after_in_child=_forget)

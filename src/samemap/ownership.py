@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import aio
 from .errors import AcquireTimeout
 from .records import Holder, Share
 from .segments import SegmentObject
@@ -47,11 +48,14 @@ def holder_of(segment: _core.Segment, held: tuple[int, float, int] | None) -> Ho
     """
     if held is None:
         return None
-    tag, since, thread = held
+    tag, since, number = held
+    # The kernel's number of the thread is the lower half; tasks have greater ones.
+    low = number & 0xFFFF_FFFF
+    thread = low if 0 < low < aio.FIRST_TASK else None
     someone = segment.describe(tag)
     if someone is None:
-        return Holder(None, None, since, False, thread or None)
-    return Holder(someone.pid, someone.command, since, someone.alive, thread or None)
+        return Holder(None, None, since, False, thread)
+    return Holder(someone.pid, someone.command, since, someone.alive, thread)
 
 
 def shares(segment: _core.Segment, held: list[tuple[int, int]]) -> list[Share]:
@@ -162,9 +166,12 @@ class Owned(SegmentObject):
         Example:
             >>> import socket
             >>> from samemap import Lock
+            >>> lock = Lock()
             >>> ours, theirs = socket.socketpair()
-            >>> with ours, theirs, Lock() as held:
-            ...     pass
+            >>> with ours, theirs, lock:
+            ...     lock.send_handle(ours)
+            ...     Lock.recv_handle(theirs, on_owner_death="raise").locked()
+            True
         """
         return cls._receive(sock, (on_owner_death,))
 

@@ -45,7 +45,7 @@ __all__ = ["STATE", "Closing", "SegmentObject", "refuse_disagreement"]
 
 #: What instances remember; for the ``__slots__`` of the public classes, because a class with slots of its own cannot
 #: stand beside a compiled one.
-STATE = ("__weakref__", "_entry", "_name", "_offset", "_own", "_segment")
+STATE = ("_entry", "_name", "_offset", "_own", "_segment")
 
 departure.leave_at_exit()
 
@@ -263,8 +263,6 @@ class SegmentObject:
         Example:
             >>> import os
             >>> from samemap import Lock
-            >>> with Lock() as lock:
-            ...     pass
             >>> lock = Lock()
             >>> with lock:
             ...     [(who.pid == os.getpid(), who.role, who.alive) for who in lock.participants()]

@@ -9,6 +9,7 @@ use crate::holdings::Holding;
 use crate::layout::Kind;
 use crate::lock::Lock;
 use crate::rlock::RLock;
+use crate::rwlock::ReadWriteLock;
 use crate::segment::Segment;
 use crate::semaphore::{Semaphore, UNBOUNDED};
 use crate::waiters::Waiter;
@@ -48,6 +49,16 @@ pub fn semaphore(segment: &Segment, offset: usize) -> Result<(&Semaphore, &[Hold
     Ok((segment.at(offset)?, table))
 }
 
+/// The read-write lock at `offset` of the body, and the table of its readers.
+///
+/// # Errors
+///
+/// [`Error::OutOfRange`]: there is none.
+pub fn read_write_lock(segment: &Segment, offset: usize) -> Result<(&ReadWriteLock, &[Holding]), Error> {
+    let table = segment.slice(offset.saturating_add(size_of::<ReadWriteLock>()), segment.capacity())?;
+    Ok((segment.at(offset)?, table))
+}
+
 /// Bytes that an object takes, in a segment whose roster has `participants` entries.
 ///
 /// # Errors
@@ -70,6 +81,7 @@ pub fn size(kind: Kind, participants: usize, parameters: Parameters) -> Result<u
             size_of::<RLock>() + size_of::<Condition>() + participants * WAITS_EACH * size_of::<Waiter>()
         }
         Kind::Counter => size_of::<Counter>(),
+        Kind::ReadWriteLock => ReadWriteLock::size(participants),
         _ => 0,
     })
 }

@@ -8,6 +8,7 @@ use crate::event::Event;
 use crate::lock::{Dead, Lock, Taken, Turn};
 use crate::objects;
 use crate::rlock::RLock;
+use crate::rwlock;
 use crate::segment::Segment;
 use crate::tag::Caller;
 
@@ -74,6 +75,12 @@ pub enum Wanted {
     Release(u32),
     /// News, for which the wait has begun; nothing once it has ended.
     News(Option<condition::Waiting>),
+    /// To read; what to do about a dead writer.
+    Read(Dead),
+    /// To write, and how far that has come; what to do about a dead writer.
+    Write(rwlock::Writing, Dead),
+    /// To know that one could write.
+    FreeToWrite,
     /// An event, since it was in this generation.
     Event(u32),
     /// A counter that is this.
@@ -155,6 +162,18 @@ impl Operation {
                 let Some(waiting) = waiting else { return Ok(Attempt::Done(Outcome::Done)) };
                 map(condition.attempt_wait(waiters, waiting, caller, asking.ask), |()| Outcome::Done)
             }
+            Wanted::Read(dead) => {
+                let (lock, held) = objects::read_write_lock(segment, at)?;
+                map(lock.attempt_read(held, caller, asking.about(*dead)), Outcome::Taken)
+            }
+            Wanted::Write(progress, dead) => {
+                let (lock, held) = objects::read_write_lock(segment, at)?;
+                map(lock.attempt_write(held, caller, progress, asking.about(*dead)), Outcome::Taken)
+            }
+            Wanted::FreeToWrite => {
+                let (lock, held) = objects::read_write_lock(segment, at)?;
+                map(lock.look_to_write(held, caller, asking.ask), |()| Outcome::Done)
+            }
             Wanted::Event(begun) => map(segment.at::<Event>(at)?.attempt(*begun), |()| Outcome::Done),
             Wanted::Counter(comparison, with) => {
                 let counter: &Counter = segment.at(at)?;
@@ -169,15 +188,21 @@ impl Operation {
     ///
     /// As [`Operation::attempt`].
     pub fn give_up(&mut self, segment: &Segment, caller: Caller<'_>) -> Result<(), Error> {
-        match &self.wanted {
+        match &mut self.wanted {
             Wanted::Lock(_) | Wanted::FreeLock => segment.at::<Lock>(self.offset)?.pass_on(),
             Wanted::RLock(..) | Wanted::FreeRLock(_) => segment.at::<RLock>(self.offset)?.lock().pass_on(),
             Wanted::Permit | Wanted::FreePermit => {
                 let (semaphore, held) = objects::semaphore(segment, self.offset)?;
                 semaphore.pass_on(held, caller.living);
             }
+            Wanted::Write(progress, _) => {
+                let (lock, _) = objects::read_write_lock(segment, self.offset)?;
+                lock.abandon_write(progress, caller.tag);
+                lock.lock().pass_on();
+            }
+            Wanted::FreeToWrite => objects::read_write_lock(segment, self.offset)?.0.pass_on(),
             // The wait ends when the caller has the lock again.
-            Wanted::News(_) | Wanted::Release(_) | Wanted::Event(_) | Wanted::Counter(..) => {}
+            Wanted::Read(_) | Wanted::News(_) | Wanted::Release(_) | Wanted::Event(_) | Wanted::Counter(..) => {}
         }
         Ok(())
     }
@@ -189,14 +214,24 @@ impl Operation {
     /// As [`Operation::attempt`].
     pub fn undo(&mut self, segment: &Segment, caller: Caller<'_>) -> Result<(), Error> {
         match &self.wanted {
-            Wanted::FreeLock | Wanted::FreeRLock(_) | Wanted::FreePermit => self.give_up(segment, caller)?,
+            Wanted::FreeLock | Wanted::FreeRLock(_) | Wanted::FreePermit | Wanted::FreeToWrite => {
+                self.give_up(segment, caller)?;
+            }
             // What is not held any more needs not be given back.
             Wanted::Lock(_) => drop(segment.at::<Lock>(self.offset)?.release(caller.tag)),
             Wanted::RLock(thread, _) => drop(segment.at::<RLock>(self.offset)?.release(caller.tag, *thread)),
+            Wanted::Read(_) => {
+                let (lock, held) = objects::read_write_lock(segment, self.offset)?;
+                let _ = lock.release_read(held, caller.tag);
+            }
+            Wanted::Write(..) => {
+                let (lock, _) = objects::read_write_lock(segment, self.offset)?;
+                let _ = lock.release_write(caller.tag);
+            }
             Wanted::Permit => {
                 let (semaphore, held) = objects::semaphore(segment, self.offset)?;
                 // Its own, so there is nothing to wait for.
-                drop(semaphore.attempt_release(held, caller, true, 1));
+                let _ = semaphore.attempt_release(held, caller, true, 1);
             }
             Wanted::News(_) | Wanted::Release(_) | Wanted::Event(_) | Wanted::Counter(..) => {}
         }

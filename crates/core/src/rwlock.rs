@@ -82,7 +82,16 @@ impl ReadWriteLock {
     /// Begins to read if no writer is there, and none died inside; says whether it did.
     #[inline]
     pub fn try_read(&self, held: &[Holding], me: Tag) -> bool {
-        self.owed() == 0 && self.enter(self.table(held), me)
+        let table = self.table(held);
+        if !self.enter(table, me) {
+            return false;
+        }
+        // Only now: a writer could have died, and been followed, after an earlier look.
+        let is_sound = self.owed() == 0;
+        if !is_sound {
+            self.exit(table, me);
+        }
+        is_sound
     }
 
     /// Enters the caller among the readers, unless a writer is there.
@@ -135,7 +144,8 @@ impl ReadWriteLock {
             if let Some(taken) = self.read_now(table, caller, dead) {
                 return Some(taken);
             }
-            let is_written = self.lock.holder().is_some_and(|holder| caller.living.is_alive(holder));
+            let writer = self.lock.holder();
+            let is_written = writer.is_some_and(|writer| dead == Dead::DontAsk || caller.living.is_alive(writer));
             if is_written || !table.has(caller.tag) {
                 return None;
             }
@@ -228,7 +238,7 @@ impl ReadWriteLock {
 
     /// Begins to write if nobody who lives is there, without waiting.
     ///
-    /// `None`: somebody reads, or writes, or waits to.
+    /// `None`: somebody reads, or writes, or waits to. `dead` says what to do about a dead writer; not to ask makes no sense.
     #[cold]
     pub fn poll_write(&self, held: &[Holding], caller: Caller<'_>, dead: Dead) -> Option<Taken> {
         let table = self.table(held);
@@ -245,6 +255,27 @@ impl ReadWriteLock {
             return None;
         }
         Some(self.begin())
+    }
+
+    /// Is done when one could write, without taking anything; or tells what to sleep on. Whoever only looks must
+    /// [pass on](Self::pass_on) the wake-up that it may have had.
+    pub fn look_to_write(&self, held: &[Holding], caller: Caller<'_>, ask: bool) -> Attempt<'_, ()> {
+        let table = self.table(held);
+        if let Attempt::Wait(sleep) = self.lock.look(caller, ask) {
+            return Attempt::Wait(sleep);
+        }
+        if !table.is_any_held(caller.living, ask) {
+            return Attempt::Done(());
+        }
+        let sleep = self.left.listen();
+        if table.is_any_held(caller.living, false) { Attempt::Wait(sleep) } else { Attempt::Done(()) }
+    }
+
+    /// Wakes another one if nobody writes: for one that gives up, and may have been woken just then.
+    #[cold]
+    pub fn pass_on(&self) {
+        self.left.ring();
+        self.lock.pass_on();
     }
 
     /// Ends to write.
@@ -327,5 +358,164 @@ impl ReadWriteLock {
         self.draining.store(0, Ordering::Relaxed);
         // It fails only when somebody has overwritten the word, and then the lock is not the caller's to give back.
         let _ = self.release_write(me);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARTICIPANTS: usize = 3;
+
+    /// Participants of epoch 1; those of `dead` died.
+    struct Few {
+        dead: &'static [usize],
+    }
+
+    impl Living for Few {
+        fn is_present(&self, tag: Tag) -> bool {
+            tag.epoch() == 1 && tag.index() < PARTICIPANTS
+        }
+
+        fn is_alive(&self, tag: Tag) -> bool {
+            self.is_present(tag) && !self.dead.contains(&tag.index())
+        }
+    }
+
+    const ALL: Few = Few { dead: &[] };
+    const ZERO_DEAD: Few = Few { dead: &[0] };
+
+    fn tag(index: usize) -> Tag {
+        Tag::new(index, 1)
+    }
+
+    struct Guarded {
+        lock: ReadWriteLock,
+        held: [Holding; PARTICIPANTS],
+    }
+
+    impl Guarded {
+        fn new() -> Self {
+            Self { lock: ReadWriteLock::new(), held: std::array::from_fn(|_| Holding::new()) }
+        }
+
+        fn read(&self, index: usize, living: &Few) -> Option<Taken> {
+            self.lock.poll_read(&self.held, Caller { tag: tag(index), living }, Dead::TakeOver)
+        }
+
+        fn write(&self, index: usize, living: &Few) -> Option<Taken> {
+            self.lock.poll_write(&self.held, Caller { tag: tag(index), living }, Dead::TakeOver)
+        }
+
+        /// One attempt to write, with what has come of it so far.
+        fn attempt(&self, index: usize, progress: &mut Writing, living: &Few, dead: Dead) -> Option<Taken> {
+            match self.lock.attempt_write(&self.held, Caller { tag: tag(index), living }, progress, dead) {
+                Attempt::Done(taken) => Some(taken),
+                Attempt::Wait(_) => None,
+            }
+        }
+
+        fn end_read(&self, index: usize) -> Result<(), NotHeld> {
+            self.lock.release_read(&self.held, tag(index))
+        }
+    }
+
+    #[test]
+    fn many_read_and_one_writes() {
+        let guarded = Guarded::new();
+        assert!(guarded.lock.try_read(&guarded.held, tag(0)) && guarded.lock.try_read(&guarded.held, tag(0)));
+        assert_eq!(guarded.read(1, &ALL), Some(Taken::Free));
+        assert_eq!(guarded.lock.readers(&guarded.held, &ALL), [(tag(0), 2), (tag(1), 1)]);
+        assert!(!guarded.lock.try_write(&guarded.held, tag(2), &ALL) && guarded.write(2, &ALL).is_none());
+        assert_eq!([0, 0, 1].map(|index| guarded.end_read(index)), [Ok(()); 3]);
+        assert_eq!(guarded.end_read(1), Err(NotHeld));
+        assert!(guarded.lock.try_write(&guarded.held, tag(2), &ALL));
+        assert!(!guarded.lock.try_read(&guarded.held, tag(2)) && guarded.read(0, &ALL).is_none());
+        assert_eq!((guarded.write(0, &ALL), guarded.lock.release_write(tag(0))), (None, Err(Some(tag(2)))));
+        assert_eq!((guarded.lock.release_write(tag(2)), guarded.lock.release_write(tag(2))), (Ok(()), Err(None)));
+        assert!(guarded.lock.try_read(&guarded.held, tag(0)));
+    }
+
+    #[test]
+    fn a_waiting_writer_keeps_new_readers_out_until_it_gives_up() {
+        let (guarded, mut progress) = (Guarded::new(), Writing::default());
+        assert!(guarded.lock.try_read(&guarded.held, tag(0)));
+        assert_eq!(guarded.attempt(1, &mut progress, &ALL, Dead::DontAsk), None);
+        assert!(guarded.lock.is_draining() && guarded.read(2, &ALL).is_none());
+        guarded.lock.abandon_write(&mut progress, tag(1));
+        guarded.lock.abandon_write(&mut progress, tag(1));
+        assert!(!guarded.lock.is_draining());
+        assert_eq!(guarded.read(2, &ALL), Some(Taken::Free));
+        assert_eq!((guarded.end_read(0), guarded.end_read(2)), (Ok(()), Ok(())));
+        assert_eq!(guarded.attempt(1, &mut progress, &ALL, Dead::DontAsk), Some(Taken::Free));
+    }
+
+    #[test]
+    fn dead_readers_hold_nobody_up() {
+        let (guarded, mut progress) = (Guarded::new(), Writing::default());
+        assert!(guarded.lock.try_read(&guarded.held, tag(0)));
+        assert_eq!(guarded.attempt(1, &mut progress, &ZERO_DEAD, Dead::DontAsk), None);
+        assert_eq!(guarded.attempt(1, &mut progress, &ZERO_DEAD, Dead::TakeOver), Some(Taken::Free));
+        assert_eq!(guarded.lock.release_write(tag(1)), Ok(()));
+        assert!(guarded.lock.try_write(&guarded.held, tag(2), &ZERO_DEAD), "nobody needs to ask again");
+    }
+
+    #[test]
+    fn all_are_told_of_a_dead_writer_until_the_next_is_in() {
+        let guarded = Guarded::new();
+        assert!(guarded.lock.try_write(&guarded.held, tag(0), &ALL));
+        let report = Caller { tag: tag(1), living: &ZERO_DEAD };
+        assert_eq!(guarded.lock.poll_read(&guarded.held, report, Dead::Report), Some(Taken::Abandoned(tag(0))));
+        assert_eq!(guarded.lock.poll_write(&guarded.held, report, Dead::Report), Some(Taken::Abandoned(tag(0))));
+        assert_eq!(guarded.lock.poll_read(&guarded.held, report, Dead::DontAsk), None);
+        let told = Some(Taken::Recovered(tag(0)));
+        assert_eq!((guarded.read(1, &ZERO_DEAD), guarded.read(2, &ZERO_DEAD)), (told, told));
+        assert!(!guarded.lock.try_read(&guarded.held, tag(1)), "the short way tells nothing");
+        let mut progress = Writing::default();
+        assert_eq!(guarded.attempt(1, &mut progress, &ZERO_DEAD, Dead::TakeOver), None);
+        guarded.lock.abandon_write(&mut progress, tag(1));
+        assert_eq!((guarded.end_read(1), guarded.end_read(2)), (Ok(()), Ok(())));
+        assert!(!guarded.lock.try_write(&guarded.held, tag(1), &ZERO_DEAD));
+        assert_eq!(guarded.write(1, &ZERO_DEAD), told);
+        assert_eq!(guarded.lock.release_write(tag(1)), Ok(()));
+        assert_eq!(guarded.read(2, &ZERO_DEAD), Some(Taken::Free));
+    }
+
+    #[test]
+    fn of_a_writer_that_died_while_it_waited_nobody_is_told() {
+        let (guarded, mut progress) = (Guarded::new(), Writing::default());
+        assert!(guarded.lock.try_read(&guarded.held, tag(1)));
+        assert_eq!(guarded.attempt(0, &mut progress, &ALL, Dead::DontAsk), None);
+        assert_eq!(guarded.read(2, &ZERO_DEAD), Some(Taken::Free));
+        assert_eq!((guarded.end_read(1), guarded.end_read(2)), (Ok(()), Ok(())));
+        assert_eq!(guarded.write(1, &ZERO_DEAD), Some(Taken::Free));
+    }
+
+    #[test]
+    fn one_that_took_over_and_died_while_it_waited_hides_no_death() {
+        let (guarded, mut progress) = (Guarded::new(), Writing::default());
+        assert!(guarded.lock.try_write(&guarded.held, tag(0), &ALL));
+        assert_eq!(guarded.read(2, &ZERO_DEAD), Some(Taken::Recovered(tag(0))));
+        assert_eq!(guarded.attempt(1, &mut progress, &ZERO_DEAD, Dead::TakeOver), None);
+        let both_dead = Few { dead: &[0, 1] };
+        assert_eq!(guarded.end_read(2), Ok(()));
+        assert_eq!(guarded.write(2, &both_dead), Some(Taken::Recovered(tag(0))));
+    }
+
+    #[test]
+    fn any_bits_are_a_lock() {
+        for bits in [1, u32::MAX, Tag::MARK, tag(0).word(), 0x5555_5555, !0 << 10] {
+            let guarded = Guarded::new();
+            for word in [&guarded.lock.extent, &guarded.lock.draining, &guarded.lock.owed] {
+                word.store(bits, Ordering::Relaxed);
+            }
+            let taken = guarded.write(1, &ALL);
+            assert_eq!(taken, Some(Tag::read(bits).map_or(Taken::Free, Taken::Recovered)));
+            assert_eq!(guarded.lock.release_write(tag(1)), Ok(()));
+            assert_eq!(guarded.read(2, &ALL), Some(Taken::Free));
+            let outside = Caller { tag: tag(PARTICIPANTS), living: &ALL };
+            assert!(matches!(guarded.lock.attempt_read(&guarded.held, outside, Dead::TakeOver), Attempt::Wait(_)));
+            assert_eq!(guarded.lock.poll_read(&guarded.held, outside, Dead::TakeOver), None);
+        }
     }
 }

@@ -105,7 +105,7 @@ impl Semaphore {
     pub fn attempt_acquire(&self, held: &[Holding], caller: Caller<'_>, ask: bool) -> Attempt<'_, ()> {
         let table = Table::new(&self.extent, held);
         loop {
-            if let Attempt::Wait(sleep) = self.enter(caller, ask, LOOKS) {
+            if let Attempt::Wait(sleep) = self.enter(caller, ask) {
                 return Attempt::Wait(sleep);
             }
             let is_taken = self.take_also_from_the_dead(table, caller, ask);
@@ -126,7 +126,14 @@ impl Semaphore {
     /// It is also `false` when somebody is held up (stopped, say) just while it takes a permit itself.
     pub fn poll_acquire(&self, held: &[Holding], caller: Caller<'_>) -> bool {
         let table = Table::new(&self.extent, held);
-        if let Attempt::Wait(_) = self.enter(caller, true, PATIENT_LOOKS) {
+        let has_guard = (0..PATIENT_LOOKS).any(|_| {
+            let is_in = self.guard.poll(caller, Dead::TakeOver).is_some();
+            if !is_in {
+                yield_now();
+            }
+            is_in
+        });
+        if !has_guard {
             return false;
         }
         let is_taken = self.take_also_from_the_dead(table, caller, true);
@@ -177,7 +184,7 @@ impl Semaphore {
         } else if bound == UNBOUNDED {
             self.release_beyond(table, caller.tag, count)
         } else {
-            match self.enter(caller, ask, LOOKS) {
+            match self.enter(caller, ask) {
                 Attempt::Wait(sleep) => return Attempt::Wait(sleep),
                 Attempt::Done(()) => {
                     let released = release_for_others(table, caller, count);
@@ -227,8 +234,8 @@ impl Semaphore {
     }
 
     /// Takes the guard, also from the dead; or tells what to sleep on.
-    fn enter(&self, caller: Caller<'_>, ask: bool, looks: usize) -> Attempt<'_, ()> {
-        for _ in 0..looks {
+    fn enter(&self, caller: Caller<'_>, ask: bool) -> Attempt<'_, ()> {
+        for _ in 0..LOOKS {
             if self.guard.try_acquire(caller.tag) {
                 return Attempt::Done(());
             }

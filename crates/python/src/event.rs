@@ -19,6 +19,14 @@ pub(crate) struct Event {
 
 closing!(Event);
 
+impl Event {
+    /// The generation that a wait begins in.
+    pub(crate) fn generation(&self) -> PyResult<u32> {
+        self.object.tag()?;
+        Ok(self.object.cell::<event::Event>()?.begin())
+    }
+}
+
 #[pymethods]
 impl Event {
     #[new]

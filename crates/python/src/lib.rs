@@ -15,10 +15,12 @@ mod object;
 mod pages;
 mod participant;
 mod pending;
+mod readwrite;
 mod region;
 mod rlock;
 mod segment;
 mod semaphore;
+mod several;
 mod stats;
 mod text;
 mod view;
@@ -45,6 +47,8 @@ mod _core {
     #[pymodule_export]
     use super::pending::{Pending, Watcher};
     #[pymodule_export]
+    use super::readwrite::ReadWriteLock;
+    #[pymodule_export]
     use super::region::Region;
     #[pymodule_export]
     use super::rlock::RLock;
@@ -52,6 +56,8 @@ mod _core {
     use super::segment::{Segment, leave_all};
     #[pymodule_export]
     use super::semaphore::Semaphore;
+    #[pymodule_export]
+    use super::several::wait_any;
     #[pymodule_export]
     use super::stats::RegionStats;
     #[pymodule_export]

@@ -42,6 +42,12 @@ impl Grip {
     #[inline(always)]
     pub(crate) fn note(&self, cell: &lock::Lock, recovered: bool) {
         cell.note_since(wall_clock());
+        self.note_recovered(recovered);
+    }
+
+    /// Notes whether an acquisition came after a death.
+    #[inline(always)]
+    pub(crate) fn note_recovered(&self, recovered: bool) {
         // Relaxed: for whoever holds the lock. Stored only where it changes, because it seldom does.
         if self.recovered.load(Ordering::Relaxed) != recovered {
             self.recovered.store(recovered, Ordering::Relaxed);
@@ -50,7 +56,13 @@ impl Grip {
 
     /// What an operation on a lock came to, for its caller.
     #[cold]
-    pub(crate) fn finish(&self, py: Python<'_>, object: &Object, cell: &lock::Lock, outcome: Option<Outcome>) -> PyResult<bool> {
+    pub(crate) fn finish(
+        &self,
+        py: Python<'_>,
+        object: &Object,
+        cell: &lock::Lock,
+        outcome: Option<Outcome>,
+    ) -> PyResult<bool> {
         match outcome {
             None => return Ok(false),
             Some(Outcome::Taken(Taken::Abandoned(tag))) => {

@@ -8,7 +8,7 @@ use samemap_core::roster;
 /// Attributes:
 ///     pid: Its number, as it saw itself: in another pid namespace that may be another process.
 ///     command: Its command line, or the first 64 bytes of it.
-///     role: What it does here; empty where its objects do not say.
+///     role: What it does here, as far as the object that was asked can tell.
 ///     joined: When it joined, in seconds since 1970.
 ///     user: The number of its user.
 ///     alive: Whether it lives; a stopped process does.
@@ -86,9 +86,15 @@ impl Participant {
         self.participant.pid_namespace
     }
 
+    /// The same, in the role that its object says it has.
+    #[pyo3(name = "_with_role")]
+    fn with_role(&self, role: String) -> Self {
+        Self { participant: roster::Participant { role, ..self.participant.clone() } }
+    }
+
     fn __repr__(&self) -> String {
-        let roster::Participant { pid, command, alive, waiting, .. } = &self.participant;
+        let roster::Participant { pid, command, role, alive, waiting, .. } = &self.participant;
         let alive = if *alive { "True" } else { "False" };
-        format!("Participant(pid={pid}, command={command:?}, alive={alive}, waiting={})", waiting.0)
+        format!("Participant(pid={pid}, command={command:?}, role={role:?}, alive={alive}, waiting={})", waiting.0)
     }
 }

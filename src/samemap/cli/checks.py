@@ -27,6 +27,7 @@ __all__ = [
     "orphaned",
     "threshold",
     "tight",
+    "unreadable",
     "unsafe_directory",
 ]
 
@@ -112,6 +113,12 @@ def unsafe_directory(error: OSError, *, is_mine: bool) -> Finding:
     path = Path(str(error.filename))
     meaning = "whoever can write there can swap the files of your programs, so samemap does not use it"
     return Finding("directory", str(path), found, meaning, cure, Fix.MAKE_PRIVATE if is_mine else None, path)
+
+
+def unreadable(path: Path, error: PermissionError) -> Finding:
+    """Tell about a file that cannot be opened for reading."""
+    found = str(error.strerror)
+    return Finding("unreadable", path.name, found, "what it is cannot be told", "its owner can permit it (chmod)")
 
 
 def damaged(file: SegmentFile) -> Iterator[Finding]:

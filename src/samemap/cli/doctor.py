@@ -166,8 +166,7 @@ def _examine_files(directory: Path, findings: list[Finding], checked: dict[str, 
         except FileNotFoundError:
             continue  # it went meanwhile
         except PermissionError as error:
-            meaning = "it cannot be looked at; its owner can tell"
-            findings.append(Finding("unreadable", path.name, error.strerror or "", meaning, "chmod it, or ask its owner"))
+            findings.append(checks.unreadable(path, error))
             continue
         if found is None:
             raw += 1
@@ -314,9 +313,7 @@ def _show_line(label: str, text: str, colour: str | None = None) -> None:
     width = max(shutil.get_terminal_size().columns, 40)
     indent = " " * 12
     # Paths and commands stay whole, so that they can be copied.
-    wrapped = textwrap.wrap(
-        printable(text), width - len(indent), break_long_words=False, break_on_hyphens=False
-    )
+    wrapped = textwrap.wrap(printable(text), width - len(indent), break_long_words=False, break_on_hyphens=False)
     click.echo(f"  {click.style(label.ljust(10), fg=colour)}" + f"\n{indent}".join(wrapped or [""]))
 
 

@@ -57,7 +57,8 @@ def lines(rows: list[Row], now: float, width: int | None) -> Iterator[str]:
         The heading; for each row a line, and one more for each further holder.
     """
     # A mark at the end keeps the last column as wide as it is.
-    heading, *starts = (line[:-1] for line in table([(*HEADING[:-1], "|"), *(_cells(row, now) for row in rows)], _RIGHT))
+    cells = [(*HEADING[:-1], "|"), *(_cells(row, now) for row in rows)]
+    heading, *starts = (line[:-1] for line in table(cells, _RIGHT))
     room = None if width is None else width - len(heading)
     longest = max((len(_essence(hold)) for row in rows for hold in row.sight.holds), default=0)
     if room is None or longest == 0 or room >= longest + 1 + LEAST_COMMAND:

@@ -26,8 +26,9 @@ It needs no more than the base install.
 ## What holds for all commands
 
 - Errors are one line on standard error: the command, the object, what disagrees, and the cure.
-- The exit status is 0 on success, 1 after an error (`doctor`: while something remains to be mended), 2 when the command line makes no sense,
+- The exit status is 0 on success, 1 after an error, 2 when the command line makes no sense,
   and 130 after Ctrl-C.
+  `doctor` ends with 1 while something remains to be mended.
 - A command whose output nobody reads any more (`| head -1`) ends quietly with status 0;
   `read --follow` does so at its next look.
 - `--json` prints one object per line, with sizes in bytes and times in ISO 8601.

@@ -90,9 +90,7 @@ def is_segment(head: bytes) -> bool:
         (True, False, False)
     """
     magic = head[:8]
-    return len(magic) == 8 and any(
-        order[:7] == _MAGIC and order[7] in _NUMBERS for order in (magic, magic[::-1])
-    )
+    return len(magic) == 8 and any(order[:7] == _MAGIC and order[7] in _NUMBERS for order in (magic, magic[::-1]))
 
 
 def trouble(error: OSError | ValueError | IndexError) -> str:

@@ -9,12 +9,13 @@ mod lock;
 mod process;
 mod roster;
 mod scene;
+mod tables;
 mod values;
 
 use scene::Scene;
 
 fn main() {
-    let scenes: Vec<Scene> = [lock::scenes(), roster::scenes(), values::scenes()].into_iter().flatten().collect();
+    let scenes: Vec<Scene> = [lock::scenes(), roster::scenes(), values::scenes(), tables::scenes()].into_iter().flatten().collect();
     let only = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
     let (mut points, mut kills) = (0, 0);
     for scene in scenes.iter().filter(|scene| only.as_deref().is_none_or(|only| scene.name.contains(only))) {

@@ -9,3 +9,5 @@ mod event;
 mod gate;
 mod lock;
 mod rlock;
+mod rwlock;
+mod semaphore;

@@ -1,0 +1,127 @@
+//! Waiting for several objects at once.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use samemap_core::bell::{Attempt, Deadline, Sleep, Woken, sleep_on_any};
+use samemap_core::lock::Turn;
+use samemap_core::operation::{Asking, Operation, Wanted};
+use samemap_core::process::thread_number;
+use samemap_core::segment::Handle;
+
+use crate::arguments::Timeout;
+use crate::drive::{SLICE, check_open, raise};
+use crate::event::Event;
+use crate::lock::Lock;
+use crate::readwrite::ReadWriteLock;
+use crate::rlock::RLock;
+use crate::semaphore::Semaphore;
+
+/// What can be waited for together with others.
+#[derive(FromPyObject)]
+enum Waitable<'py> {
+    Lock(Bound<'py, Lock>),
+    RLock(Bound<'py, RLock>),
+    Semaphore(Bound<'py, Semaphore>),
+    Event(Bound<'py, Event>),
+    ReadWriteLock(Bound<'py, ReadWriteLock>),
+}
+
+impl Waitable<'_> {
+    fn handle(&self) -> &Handle {
+        match self {
+            Self::Lock(lock) => &lock.get().object.handle,
+            Self::RLock(lock) => &lock.get().object.handle,
+            Self::Semaphore(semaphore) => &semaphore.get().object.handle,
+            Self::Event(event) => &event.get().object.handle,
+            Self::ReadWriteLock(lock) => &lock.get().object.handle,
+        }
+    }
+
+    /// To know that it is ready, without taking anything.
+    fn operation(&self) -> PyResult<Operation> {
+        check_open(self.handle())?;
+        Ok(match self {
+            Self::Lock(lock) => lock.get().object.operation(Wanted::FreeLock),
+            Self::RLock(lock) => lock.get().object.operation(Wanted::FreeRLock(thread_number())),
+            Self::Semaphore(semaphore) => semaphore.get().object.operation(Wanted::FreePermit),
+            Self::ReadWriteLock(lock) => lock.get().object.operation(Wanted::FreeToWrite),
+            Self::Event(event) => event.get().object.operation(Wanted::Event(event.get().generation()?)),
+        })
+    }
+}
+
+/// Sleep until some objects are ready.
+///
+/// Args:
+///     objects: Locks, semaphores and events.
+///     timeout: Seconds; ``None`` waits for ever, 0 only looks.
+///
+/// Returns:
+///     The indexes of those that are ready; none after the timeout.
+#[pyfunction]
+#[pyo3(signature = (objects, timeout = None))]
+pub(crate) fn wait_any(py: Python<'_>, objects: Vec<Bound<'_, PyAny>>, timeout: Option<f64>) -> PyResult<Vec<usize>> {
+    let timeout = Timeout::new(timeout)?;
+    let cannot = |object: &Bound<'_, PyAny>| {
+        let kind = object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
+        PyTypeError::new_err(format!("cannot wait for a {kind}: Lock, RLock, ReadWriteLock, Semaphore and Event can be waited for together"))
+    };
+    let waited: Vec<Waitable<'_>> =
+        objects.iter().map(|object| object.extract().map_err(|_| cannot(object))).collect::<PyResult<_>>()?;
+    let mut operations: Vec<Operation> = waited.iter().map(Waitable::operation).collect::<PyResult<_>>()?;
+    let ready = look(py, &waited, &mut operations, timeout);
+    for (waited, operation) in waited.iter().zip(&mut operations) {
+        let segment = waited.handle().segment();
+        // Best effort: what went wrong before is what counts, and the others look by themselves after a while.
+        let _ = segment.as_caller(|caller| operation.give_up(segment, caller));
+    }
+    ready
+}
+
+fn look(py: Python<'_>, waited: &[Waitable<'_>], operations: &mut [Operation], timeout: Timeout) -> PyResult<Vec<usize>> {
+    let mut ask = matches!(timeout, Timeout::Now);
+    let offsets = operations.iter().map(|operation| operation.offset);
+    let segments: Vec<_> = waited.iter().map(|waited| Arc::clone(waited.handle().segment())).zip(offsets).collect();
+    loop {
+        let (mut ready, mut sleeps) = (Vec::new(), Vec::<Sleep<'_>>::new());
+        for (index, (waited, operation)) in waited.iter().zip(&mut *operations).enumerate() {
+            check_open(waited.handle())?;
+            let segment = waited.handle().segment();
+            let asking = Asking { ask, turn: Turn::Again };
+            let attempted = segment.as_caller(|caller| operation.attempt(segment, caller, asking));
+            let attempted = attempted.and_then(|attempted| attempted).map_err(|error| raise(segment, &error))?;
+            segment.check().map_err(|error| raise(segment, &error))?;
+            match attempted {
+                Attempt::Done(_) => ready.push(index),
+                Attempt::Wait(sleep) => sleeps.push(sleep),
+            }
+        }
+        if !ready.is_empty() {
+            return Ok(ready);
+        }
+        if timeout.has_passed() {
+            if ask {
+                return Ok(ready);
+            }
+            ask = true;
+            continue;
+        }
+        let soon = Deadline::after(SLICE);
+        let until = timeout.deadline().zip(soon).map(|(deadline, soon)| deadline.min(soon)).or(soon);
+        let slept = py.detach(|| {
+            let _asleep: Vec<_> = segments.iter().map(|(segment, offset)| segment.asleep(*offset)).collect();
+            if sleeps.is_empty() {
+                // There is nothing to wait for, but the time.
+                std::thread::sleep(until.map_or(SLICE, Deadline::left));
+                return Ok(Woken::TimedOut);
+            }
+            sleep_on_any(&sleeps, until)
+        });
+        ask = matches!(slept, Ok(Woken::TimedOut));
+        if !matches!(slept, Ok(Woken::Rung | Woken::Changed)) {
+            py.check_signals()?;
+        }
+    }
+}
