@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import os
+import random
+import signal
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from report import Figure, share
+from report import Figure, percent, share
 from words import nanoseconds
 
 from samemap import Counter, Lock
@@ -18,12 +22,13 @@ FORK = multiprocessing.get_context("fork")
 SECONDS = 5.0
 HAND_OVERS = 1000
 ROUNDS = 3
+DEATHS = 21
 
 
 class AnyLock(Protocol):
     """What both kinds of lock can do."""
 
-    def acquire(self) -> bool:
+    def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Take it."""
 
     def release(self) -> None:
@@ -32,7 +37,7 @@ class AnyLock(Protocol):
 
 def measure() -> list[Figure]:
     """Measure them all, and return the figures."""
-    return [*_alone(), *_contended()]
+    return [*_alone(), *_contended(), *_deaths()]
 
 
 def _alone() -> list[Figure]:
@@ -47,7 +52,9 @@ def _alone() -> list[Figure]:
         figures.append(Figure(name, takes, "multiprocessing.Lock", peer, bar, takes <= limit * peer))
     takes = nanoseconds("counter.add(1)", counter=counter)
     peer = nanoseconds("with value.get_lock(): value.value += 1", value=value)
-    figures.append(Figure("counter.add(1)", takes, "multiprocessing.Value under its lock", peer, "0.2", takes * 5 <= peer))
+    figures.append(
+        Figure("counter.add(1)", takes, "multiprocessing.Value under its lock", peer, "0.2", takes * 5 <= peer)
+    )
     return figures
 
 
@@ -66,6 +73,70 @@ def _contended() -> list[Figure]:
         name = f"smallest share of 4 processes that want a lock {held}"
         figures.append(Figure(name, ours, "multiprocessing.Lock", theirs, "over 0.5 of its due", ours > 0.5, share))
     return figures
+
+
+def _deaths() -> list[Figure]:
+    lock = Lock()
+    after = statistics.median(_inherited(lock) for _ in range(DEATHS))
+    figures = [
+        Figure("a lock whose holder was killed, until a sleeper has it", after, "the promise", 1e8, "1.0", after <= 1e8)
+    ]
+    ours, theirs = (_idle(lock) for lock in (Lock(), FORK.Lock()))
+    name = "processor time of a process that waits for a lock"
+    figures.append(Figure(name, ours, "multiprocessing.Lock", theirs, "under 0.1 %", ours < 0.001, percent))
+    return figures
+
+
+def _inherited(lock: Lock) -> float:
+    """Return the nanoseconds from the death of a holder to the return of an acquire that slept for it."""
+    reader, writer = FORK.Pipe(duplex=False)
+
+    def hold() -> None:
+        lock.acquire()
+        writer.send(None)
+        signal.pause()
+
+    def kill() -> None:
+        # At any moment of the other one's slice of sleep.
+        time.sleep(0.2 + random.random() * 0.1)
+        os.kill(holder.pid, signal.SIGKILL)
+        killed.value = time.perf_counter_ns()
+
+    killed = FORK.RawValue(ctypes.c_int64)
+    holder = FORK.Process(target=hold)
+    holder.start()
+    reader.recv()
+    killer = threading.Thread(target=kill)
+    killer.start()
+    lock.acquire()
+    taken = time.perf_counter_ns()
+    killer.join()
+    holder.join()
+    if not lock.recovered:
+        raise RuntimeError("nobody said that the holder had died")
+    lock.release()
+    return taken - killed.value
+
+
+def _idle(lock: AnyLock) -> float:
+    """Return the part of a processor that waiting for a lock takes."""
+    used = FORK.RawValue(ctypes.c_double)
+    held = FORK.Semaphore(0)
+
+    def wait() -> None:
+        held.acquire()
+        before, began = time.process_time(), time.monotonic()
+        lock.acquire(True, SECONDS)
+        used.value = (time.process_time() - before) / (time.monotonic() - began)
+
+    def hold() -> None:
+        lock.acquire()
+        held.release()
+        time.sleep(SECONDS + 0.5)
+        lock.release()
+
+    _together([hold, wait])
+    return used.value
 
 
 def _nothing() -> None:

@@ -17,6 +17,11 @@ def share(part: float) -> str:
     return f"{part:.2f}"
 
 
+def percent(part: float) -> str:
+    """Return a part of a whole, in percent."""
+    return f"{part * 100:.3f} %"
+
+
 def in_words(nanoseconds: float) -> str:
     """Return a time with a fitting unit."""
     for unit, size in (("ms", 1e6), ("µs", 1e3)):
@@ -48,6 +53,10 @@ class Figure:
     shown: Callable[[float], str] = in_words
 
 
+def _ratio(figure: Figure) -> str:
+    return f"{figure.takes / figure.peer_takes:.2f}" if figure.peer_takes else "-"
+
+
 def table(figures: list[Figure]) -> str:
     """Return the figures as a Markdown table."""
     lines = [
@@ -56,7 +65,7 @@ def table(figures: list[Figure]) -> str:
     ]
     lines += [
         f"| {f.name} | {f.shown(f.takes)} | {f.peer} | {f.shown(f.peer_takes)} "
-        f"| {f.takes / f.peer_takes:.2f} | {f.bar} | {'yes' if f.reached else '**no**'} |"
+        f"| {_ratio(f)} | {f.bar} | {'yes' if f.reached else '**no**'} |"
         for f in figures
     ]
     return "\n".join(lines)

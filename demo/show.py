@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import family
+import killed
 import strangers
 from interrupts import Interrupted, Interrupts
 from peers import PeerError
@@ -20,7 +21,13 @@ from waiting import WaitError
 
 import samemap
 
-SCENES = (family.over_a_file, strangers.in_a_file, family.without_a_name, strangers.in_growing_memory)
+SCENES = (
+    family.over_a_file,
+    strangers.in_a_file,
+    family.without_a_name,
+    strangers.in_growing_memory,
+    killed.holding_a_lock,
+)
 FAILED = 1
 PROGRAM = Path(os.path.relpath(Path(sys.executable).with_name("samemap")))
 

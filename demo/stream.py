@@ -51,7 +51,7 @@ def stream(screen: Screen, processes: Processes, source: Source) -> int:
         "decoder:  slots[n % 4][:] = frame; region.ring(0)\n"
         "viewer:   zlib.crc32(slots[n % 4])     # where it lies: no copy"
     )
-    screen.scene(5, "Frames from a file, streamed to two strangers", code)
+    screen.scene(6, "Frames from a file, streamed to two strangers", code)
     screen.console.print(Text(f"  {source.about}\n  {source.treatment}"), soft_wrap=not screen.lively)
     small = picture.fit(source.height, source.width, *_room(screen))
     ring = FrameRing.create("frames", source.height, source.width, SLOTS, 2)

@@ -104,13 +104,17 @@ def test_all_of_it_in_plain_lines() -> None:
         "4  Memory that grows under live views",
         "did nothing, sees 64 MiB with 4242 at the end",
         "nobody maps it",
-        "5  Frames from a file, streamed to two strangers",
+        "5  A lock whose holder is killed",
+        "and is told who has it: pid ",
+        "is killed with it: kill -9",
+        "and is told: recovered = True",
+        "6  Frames from a file, streamed to two strangers",
         "grace_hopper.jpg, a still picture of 512 x 600 (JPEG)",
         "as viewer A saw it, through shared memory",
         "  ok  ",
         "checksums computed by strangers, all equal to the decoder's.",
-        "4 scenes and ",
-        "Of 9 processes and their files, none is left.",
+        "5 scenes and ",
+        "Of 10 processes and their files, none is left.",
     ]
     at = 0
     for text in story:

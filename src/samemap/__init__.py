@@ -1,19 +1,90 @@
-"""Memory that processes on one Linux machine share.
+"""Memory that processes on one Linux machine share, and locks that survive their holders.
 
 The floors, from the ground up; imports run downwards only:
 
-- ``samemap._core``: the compiled half: mapped bytes, atomics, futex waits, the bus-error guard.
+- ``samemap._core``: the compiled half: mapped bytes, atomics, futex waits, the bus-error guard, rosters, locks.
 - ``samemap.names``: where a name lives.
-- ``samemap.errors``: what is raised beside Python's own errors.
+- ``samemap.files``: the file behind a descriptor.
 - ``samemap.holders``: which processes map a file.
 - ``samemap.arrays``: numpy arrays over shared bytes.
 - ``samemap.handles``: descriptors that travel over sockets.
+- ``samemap.opening``: what all constructors check.
+- ``samemap.records``: what objects tell about themselves.
+- ``samemap.brokenbarrier``: an error by itself, because its base class is costly to import.
+- ``samemap.errors``: what is raised beside Python's own errors.
+- ``samemap.travel``: how objects go to other processes.
+- ``samemap.departure``: leaving rosters when the process ends.
+- ``samemap.aio``: waiting in asyncio, on one thread.
 - ``samemap.region``: `Region`, raw shared bytes.
+- ``samemap.segments``: what all objects in segments have in common.
+- ``samemap.ownership``: what all locks have in common.
+- ``samemap.locks``, ``samemap.readwritelock``, ``samemap.semaphores``, ``samemap.events``, ``samemap.barriers``,
+  ``samemap.counters``: an object or two each.
+- ``samemap.waiting``: waiting for several of them.
+- ``samemap.conditions``: `Condition`, which has a lock.
+- ``samemap.namespaces``: `Namespace`, many objects in one file.
 - ``samemap.cli``: the ``samemap`` command.
 """
 
-from ._core import PAGE_SIZE, __version__
-from .errors import SegmentTruncated
+from ._core import PAGE_SIZE, Participant, __version__
+from .barriers import Barrier, BarrierStats
+from .conditions import Condition, ConditionStats
+from .counters import Counter, CounterStats
+from .errors import AcquireTimeout, OwnerDied, SegmentMismatch, SegmentTruncated
+from .events import Event, EventStats
+from .locks import Lock, LockStats, RLock
+from .namespaces import Namespace, NamespaceStats
+from .readwritelock import ReadWriteLock, ReadWriteLockStats
+from .records import Holder, Share
 from .region import Region, RegionStats
+from .semaphores import BoundedSemaphore, Semaphore, SemaphoreStats
+from .waiting import wait, wait_async
 
-__all__ = ["PAGE_SIZE", "Region", "RegionStats", "SegmentTruncated", "__version__"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .errors import BrokenBarrierError
+
+__all__ = [
+    "PAGE_SIZE",
+    "AcquireTimeout",
+    "Barrier",
+    "BarrierStats",
+    "BoundedSemaphore",
+    "BrokenBarrierError",
+    "Condition",
+    "ConditionStats",
+    "Counter",
+    "CounterStats",
+    "Event",
+    "EventStats",
+    "Holder",
+    "Lock",
+    "LockStats",
+    "Namespace",
+    "NamespaceStats",
+    "OwnerDied",
+    "Participant",
+    "RLock",
+    "ReadWriteLock",
+    "ReadWriteLockStats",
+    "Region",
+    "RegionStats",
+    "SegmentMismatch",
+    "SegmentTruncated",
+    "Semaphore",
+    "SemaphoreStats",
+    "Share",
+    "__version__",
+    "wait",
+    "wait_async",
+]
+
+
+def __getattr__(name: str) -> object:
+    # Only when somebody asks: it imports threading.
+    if name == "BrokenBarrierError":
+        from .errors import BrokenBarrierError
+
+        globals()[name] = BrokenBarrierError
+        return BrokenBarrierError
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

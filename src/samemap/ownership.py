@@ -69,7 +69,9 @@ def shares(segment: _core.Segment, held: list[tuple[int, int]]) -> list[Share]:
         Who they are, as far as the roster knows.
     """
     return [
-        Share(None, None, False, count) if someone is None else Share(someone.pid, someone.command, someone.alive, count)
+        Share(None, None, False, count)
+        if someone is None
+        else Share(someone.pid, someone.command, someone.alive, count)
         for someone, count in ((segment.describe(tag), count) for tag, count in held)
     ]
 
@@ -85,9 +87,7 @@ class Owned(SegmentObject):
         return cls._make("open-or-create", name, (on_owner_death,), **options)
 
     @classmethod
-    def create(
-        cls, name: Name, *, on_owner_death: OnOwnerDeath = "recover", **options: Unpack[Making]
-    ) -> Self:
+    def create(cls, name: Name, *, on_owner_death: OnOwnerDeath = "recover", **options: Unpack[Making]) -> Self:
         """Create one that must not exist yet.
 
         Args:

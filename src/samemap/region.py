@@ -208,9 +208,7 @@ class Region(_core.Region):
         mode, max_size = details
         writable = opening.is_writable(mode)
         path = files.path_of(fd)
-        region = super().__new__(
-            cls, path, "descriptor", None, max_size, writable, 0, False, False, False, True, fd
-        )
+        region = super().__new__(cls, path, "descriptor", None, max_size, writable, 0, False, False, False, True, fd)
         region._name = name
         return region
 

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Name: TypeAlias = str | os.PathLike[str] | None
     Mode: TypeAlias = Literal["r", "rw"]
 
+    #: What something is made with, by name, for the schema; those of it that the caller insists on; and what the
+    #: compiled half makes it with.
+    Plan: TypeAlias = tuple[Mapping[str, object], Mapping[str, object], tuple[int, int, int]]
+
     class Making(TypedDict, total=False):
         """How the file of a new object is made."""
 
@@ -41,7 +45,10 @@ if TYPE_CHECKING:
         """Both, for what opens or creates."""
 
 
-__all__ = ["STATE", "Closing", "SegmentObject", "refuse_disagreement"]
+__all__ = ["NOTHING", "STATE", "Closing", "SegmentObject", "again", "refuse_disagreement"]
+
+#: The plan of what needs none.
+NOTHING: Plan = ({}, {}, (0, 0, 0))
 
 #: What instances remember; for the ``__slots__`` of the public classes, because a class with slots of its own cannot
 #: stand beside a compiled one.
@@ -107,9 +114,7 @@ class SegmentObject:
         how: Literal["create", "open-or-create"],
         name: Name,
         own: tuple[Any, ...] = (),
-        fields: Mapping[str, object] | None = None,
-        given: Mapping[str, object] | None = None,
-        parameters: tuple[int, int, int] = (0, 0, 0),
+        plan: Plan = NOTHING,
         *,
         perm: int = 0o600,
         max_participants: int = 128,
@@ -122,9 +127,7 @@ class SegmentObject:
             how: Whether it may exist.
             name: As for the public classes.
             own: What is for this handle alone.
-            fields: What it is made with, by name, for the schema.
-            given: Those of them that the caller insists on.
-            parameters: What the compiled half makes it with.
+            plan: What it is made with.
             perm: Permission bits.
             max_participants: Entries of the roster.
             follow_symlinks: Accept a symbolic link.
@@ -136,7 +139,8 @@ class SegmentObject:
         opening.check_perm(perm)
         path = None if name is None else resolve(name, create=True)
         manner: Literal["create", "open-or-create", "anonymous"] = "anonymous" if name is None else how
-        schema = _written(fields or {})
+        fields, given, parameters = plan
+        schema = _written(fields)
 
         def attempt() -> _core.Segment:
             return _core.Segment(
@@ -155,7 +159,7 @@ class SegmentObject:
 
         segment = opening.when_there(attempt, path, True, None)
         thing = cls._attach(segment, 0, None if name is None else os.fspath(name), None, own)
-        if segment.schema != schema and given:
+        if segment.schema != schema:
             thing._insist(given)
         return thing
 
@@ -215,9 +219,7 @@ class SegmentObject:
             Traceback (most recent call last):
             FileNotFoundError: [Errno 2] ...
         """
-        return cls._open(
-            name, wait=wait, mode=mode, follow_symlinks=follow_symlinks, any_owner=any_owner
-        )
+        return cls._open(name, wait=wait, mode=mode, follow_symlinks=follow_symlinks, any_owner=any_owner)
 
     def _fields(self) -> Mapping[str, object]:
         """Return what it was made with, by name, as far as the segment tells."""
@@ -437,7 +439,9 @@ class SegmentObject:
         return self._segment.fileno()
 
     @classmethod
-    def _from_path(cls, path: str, _: str | None, details: tuple[Mode, str | None, str | None, tuple[Any, ...]]) -> Self:
+    def _from_path(
+        cls, path: str, _: str | None, details: tuple[Mode, str | None, str | None, tuple[Any, ...]]
+    ) -> Self:
         mode, name, entry, own = details
         kind = cls._kind if entry is None else "Namespace"
         segment = _opened(path, kind, mode == "rw", follow_symlinks=True, any_owner=True)

@@ -68,3 +68,31 @@ def foreign(last: Region) -> Region:
         pytest.skip("only root can give a file away")
     os.chown(last.fileno(), 12345, 12345)
     return last
+
+
+@pytest.fixture
+def doing(start: Callable[..., subprocess.Popen[str]]) -> Callable[[str], subprocess.Popen[str]]:
+    """Start processes that do something with samemap's objects, say so, and then sleep until they are killed."""
+
+    def do(source: str) -> subprocess.Popen[str]:
+        process = start(
+            source=f"import threading, time\nfrom samemap import *\n{source}\nprint('ready')\ntime.sleep(600)"
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n", process.communicate()
+        return process
+
+    return do
+
+
+@pytest.fixture
+def killed(doing: Callable[[str], subprocess.Popen[str]]) -> Callable[[str], int]:
+    """Let a process do something and kill it with SIGKILL; return its pid."""
+
+    def do_and_die(source: str) -> int:
+        process = doing(source)
+        process.kill()
+        process.wait()
+        return process.pid
+
+    return do_and_die

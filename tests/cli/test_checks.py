@@ -40,8 +40,8 @@ def test_the_dead_in_a_roster_are_found():
     (finding,) = checks.dead_participants(file, NOW)
     assert finding.subject == "jobs"
     assert finding.found == (
-        "pid 2 (python worker.py), which joined 10 min ago; pid 3 (python worker.py), which joined 10 min ago "
-        "have died without leaving"
+        "pid 2 (python worker.py; it joined 10 min ago); pid 3 (python worker.py; it joined 10 min ago) "
+        "died without leaving"
     )
     assert "one of 128 places" in finding.meaning
     assert (finding.fix, finding.path) == (Fix.BURY, file.path)
@@ -51,7 +51,7 @@ def test_many_dead_are_counted():
     (finding,) = checks.dead_participants(segment_file(*(Somebody(pid, False) for pid in range(1, 11))), NOW)
     assert "pid 3 " in finding.found
     assert "pid 4 " not in finding.found
-    assert "; and 7 more have died" in finding.found
+    assert "; and 7 more died" in finding.found
 
 
 def test_a_roster_of_the_living_is_healthy():
@@ -66,10 +66,10 @@ def test_a_lock_of_a_dead_holder_is_found_and_left_to_the_next():
     )
     first, second = checks.held_by_the_dead(segment_file(sights=sights), NOW)
     assert first.subject == "jobs:a"
-    assert first.found == "pid 4711 (python worker.py), which died, holds this Lock, since 1 min"
-    assert "next acquirer recovers" in first.cure
+    assert first.found == "pid 4711 (python worker.py) died holding this Lock, which it took 1 min ago"
+    assert first.cure == "none is needed: the next acquirer recovers it, and is told (lock.recovered, or OwnerDied)"
     assert first.fix is None
-    assert second.found.startswith("a process that is gone, which died, holds")
+    assert second.found.startswith("a process that is gone died holding")
 
 
 @pytest.mark.parametrize(

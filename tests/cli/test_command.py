@@ -22,7 +22,7 @@ from samemap.cli.reference import REGENERATE, render
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 
-NAMES = ["hexdump", "ls", "read", "resize", "rm", "stat", "write"]
+NAMES = ["doctor", "hexdump", "locks", "ls", "read", "resize", "rm", "stat", "write"]
 
 
 def test_docs_are_what_the_code_says():
@@ -93,7 +93,7 @@ def test_an_unknown_command_is_a_usage_error(run):
     assert run("raed").exit_code == 2
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "ls"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("doctor", "ls")])
 def test_a_name_that_is_none_is_an_error_of_one_line(run, name):
     more = {"write": ["Hello"], "resize": ["4K"]}.get(name, [])
     result = run(name, "..", *more)
@@ -105,7 +105,14 @@ def test_a_name_that_is_none_is_an_error_of_one_line(run, name):
 
 def test_an_unsafe_runtime_directory_is_an_error_of_one_line(run, runtime_directory):
     runtime_directory.chmod(0o777)
-    for arguments in (["ls"], ["read", "last"], ["write", "last", "Hello"], ["rm", "last"], ["stat", "last"]):
+    for arguments in (
+        ["ls"],
+        ["locks"],
+        ["read", "last"],
+        ["write", "last", "Hello"],
+        ["rm", "last"],
+        ["stat", "last"],
+    ):
         result = run(*arguments)
         assert result.exit_code == 1
         assert result.stderr.startswith(f"samemap {arguments[0]}: {runtime_directory}: others may write to")
@@ -155,7 +162,7 @@ def colours(environment: dict[str, str], *arguments: str) -> bool:
     return b"\x1b[" in shown
 
 
-@pytest.mark.parametrize("arguments", [["stat", "last"], ["ls"], ["read", "none"]])
+@pytest.mark.parametrize("arguments", [["stat", "last"], ["ls"], ["read", "none"], ["doctor"]])
 def test_colour_on_a_terminal_only(run, last, monkeypatch, arguments):
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert colours({}, *arguments)

@@ -42,10 +42,10 @@ def test_ls_shows_files_and_nothing_else(run, last, runtime_directory):
     with Region.create("another", 1 << 20, sparse=True, perm=0o640):
         pass
     heading, *lines = run("ls").output.splitlines()
-    assert heading.split() == ["NAME", "SIZE", "ALLOCATED", "PERM", "OWNER", "MODIFIED", "PROCESSES"]
-    assert [line.split()[:4] for line in lines] == [
-        ["another", "1M", "0", "0640"],
-        ["last", "4K", "4K", "0600"],
+    assert heading.split() == ["NAME", "KIND", "SIZE", "ALLOCATED", "PERM", "OWNER", "MODIFIED", "PROCESSES"]
+    assert [line.split()[:5] for line in lines] == [
+        ["another", "region", "1M", "0", "0640"],
+        ["last", "region", "4K", "4K", "0600"],
     ]
     # Columns align.
     assert heading.index("PERM") == lines[0].index("0640") == lines[1].index("0600")

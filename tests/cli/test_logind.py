@@ -27,9 +27,7 @@ def put(root: Path, path: str, text: str) -> Path:
 
 def test_it_deletes_by_default(root):
     (finding,) = remove_ipc(root, 1000, "alice", RUNTIME)
-    assert finding.found == (
-        "systemd-logind has RemoveIPC=yes (by default), and alice (uid 1000) is no system user"
-    )
+    assert finding.found == ("systemd-logind has RemoveIPC=yes (by default), and alice (uid 1000) is no system user")
     assert finding.cure.startswith("loginctl enable-linger alice; or RemoveIPC=no in ")
     assert "SAMEMAP_DIR" in finding.cure
 

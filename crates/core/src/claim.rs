@@ -1,4 +1,4 @@
-//! Floor 1: open-file-description locks on single bytes: what the kernel knows of who lives.
+//! Floor 2: open-file-description locks on single bytes: what the kernel knows of who lives.
 //!
 //! Such a lock belongs to an open file description. It goes when the last descriptor of that is closed, which the kernel
 //! does for every process that ends, however it ends; and not before, however long the process is stopped. It knows

@@ -1,4 +1,4 @@
-//! Floor 2: waiting for news, with a lock: `threading.Condition` between processes.
+//! Floor 3: waiting for news, with a lock: `threading.Condition` between processes.
 //!
 //! The caller holds a lock (see [`lock`](crate::lock), [`rlock`](crate::rlock)) that guards what the news is about. To
 //! wait, it [begins](Condition::begin_wait), gives the lock back, [attempts](Condition::attempt_wait) until that is done

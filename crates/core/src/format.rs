@@ -1,4 +1,4 @@
-//! Floor 3: reading the header of a segment, and refusing what this build does not understand.
+//! Floor 4: reading the header of a segment, and refusing what this build does not understand.
 
 use std::fmt::Display;
 use std::os::fd::BorrowedFd;

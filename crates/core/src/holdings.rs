@@ -1,4 +1,4 @@
-//! Floor 1: who holds how many of something: permits of a semaphore, or places among readers.
+//! Floor 2: who holds how many of something: permits of a semaphore, or places among readers.
 //!
 //! Each participant has an entry of its own, at its place in the roster: one word, of its [`Tag`] and a count. What was
 //! taken and who took it change in one step, so nobody can die in between: there is nothing to repair, and what a dead

@@ -1,4 +1,4 @@
-//! Floor 0: the format of a segment, as code: `docs/format.md` says the same in words, `include/samemap.h` in C, and
+//! Floor 1: the format of a segment, as code: `docs/format.md` says the same in words, `include/samemap.h` in C, and
 //! `tests/format.rs` holds the three together.
 //!
 //! A segment is a header, the roster of its participants, and the body, which is one object or a directory of many.

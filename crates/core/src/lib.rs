@@ -6,34 +6,34 @@
 //! | --- | --- | --- |
 //! | 0 | [`atomic`] | whether this is a loom build; the words of shared memory, and where a process can die |
 //! | 0 | [`error`] | what can go wrong, and who can mend it |
-//! | 0 | [`layout`] | the format of a segment |
 //! | 0 | `room` | how much memory can still be had |
 //! | 0 | [`tag`] | who holds something |
-//! | 1 | [`gate`] | users of a mapping against the one who moves it |
-//! | 1 | `claim` | open-file-description locks: what the kernel knows of who lives |
-//! | 1 | `guard` | bus errors: `SIGBUS` in our own mappings |
 //! | 1 | [`bell`] | sleeping on a futex word, and waking |
-//! | 1 | [`holdings`] | who holds how many of something |
-//! | 1 | [`spin`] | how long to look before sleeping |
-//! | 1 | [`waiters`] | a table of those who wait |
-//! | 1 | `text` | NUL-ended text in memory that others write |
 //! | 1 | [`file`](mod@file) | files and memfds: made whole, opened with distrust, grown without surprises |
+//! | 1 | [`gate`] | users of a mapping against the one who moves it |
+//! | 1 | `guard` | bus errors: `SIGBUS` in our own mappings |
+//! | 1 | [`layout`] | the format of a segment, as code |
+//! | 1 | [`spin`] | how long to look before sleeping |
+//! | 1 | `text` | NUL-ended text in memory that others write |
 //! | 2 | [`arrival`] | sleeping until a file is there |
-//! | 2 | `mapping` | the only `mmap`, `mremap`, `munmap` |
-//! | 2 | [`roster`] | who takes part in a segment, and who of them lives |
-//! | 3 | [`format`](mod@format) | the header of a segment, and refusing what is not understood |
-//! | 3 | [`process`] | what the process must put right around a fork |
-//! | 2 | [`lock`] | one at a time, also when the one dies |
-//! | 2 | [`event`] | a flag to wait for |
-//! | 2 | [`condition`] | waiting for news, with a lock |
+//! | 2 | `claim` | open-file-description locks: what the kernel knows of who lives |
 //! | 2 | [`counter`] | an integer that processes count together |
+//! | 2 | [`event`] | a flag to wait for |
+//! | 2 | [`holdings`] | who holds how many of something |
+//! | 2 | [`lock`] | one at a time, also when the one dies |
+//! | 2 | `mapping` | the only `mmap`, `mremap`, `munmap` |
+//! | 2 | [`process`] | what the process must put right around a fork |
+//! | 2 | [`waiters`] | a table of those who wait |
+//! | 3 | [`condition`] | waiting for news, with a lock |
+//! | 3 | [`region`] | raw shared bytes |
 //! | 3 | [`rlock`] | a lock that its holder can take again |
-//! | 3 | [`semaphore`] | permits, which come back when their holder dies |
+//! | 3 | [`roster`] | who takes part in a segment, and who of them lives |
 //! | 3 | [`rwlock`] | many readers or one writer |
-//! | 4 | [`region`] | raw shared bytes |
-//! | 4 | [`segment`] | a self-describing file that holds objects |
-//! | 6 | [`operation`] | what somebody waits for: to be tried, slept for, given up |
-//! | 5 | [`objects`] | the kinds of objects: how long each is, and how it begins |
+//! | 3 | [`semaphore`] | permits, which come back when their holder dies |
+//! | 4 | [`format`](mod@format) | the header of a segment, and refusing what is not understood |
+//! | 5 | [`segment`] | a self-describing file that holds objects |
+//! | 6 | [`objects`] | the kinds of objects: how long each is, and how it begins |
+//! | 7 | [`operation`] | what somebody waits for: to be tried, slept for, given up |
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("samemap reserves address space generously: it needs a 64-bit machine");

@@ -1,4 +1,4 @@
-//! Floor 5: each kind of object in a segment: of which parts it is made, how long it is, and how it begins.
+//! Floor 6: each kind of object in a segment: of which parts it is made, how long it is, and how it begins.
 
 use crate::atomic::{Ordering, Word64};
 use crate::condition::Condition;

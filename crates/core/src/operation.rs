@@ -1,4 +1,4 @@
-//! Floor 6: what somebody waits for, as one thing that can be tried, slept for and given up, whoever drives it.
+//! Floor 7: what somebody waits for, as one thing that can be tried, slept for and given up, whoever drives it.
 
 use crate::bell::Attempt;
 use crate::condition;
@@ -116,6 +116,24 @@ impl Operation {
     ///
     /// [`Error::OutOfRange`]: there is no such object.
     pub fn attempt<'s>(
+        &mut self,
+        segment: &'s Segment,
+        caller: Caller<'_>,
+        asking: Asking,
+    ) -> Result<Attempt<'s, Outcome>, Error> {
+        let attempt = self.attempt_once(segment, caller, asking)?;
+        let only_looks = matches!(
+            self.wanted,
+            Wanted::FreeLock | Wanted::FreeRLock(_) | Wanted::FreePermit | Wanted::FreeToWrite
+        );
+        if only_looks && matches!(attempt, Attempt::Done(_)) {
+            // It may have been woken, and takes nothing: the wake-up is for somebody else.
+            self.give_up(segment, caller)?;
+        }
+        Ok(attempt)
+    }
+
+    fn attempt_once<'s>(
         &mut self,
         segment: &'s Segment,
         caller: Caller<'_>,

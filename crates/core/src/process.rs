@@ -1,4 +1,4 @@
-//! Floor 3: what this process keeps about all of its regions and segments, and puts right around a fork.
+//! Floor 2: what this process keeps about all of its regions and segments, and puts right around a fork.
 //!
 //! A fork copies locks and counts as they are, but only the forking thread. So the fork waits until no other thread
 //! is in the middle of moving a mapping or of joining a roster, and the child forgets the other threads (those inside a

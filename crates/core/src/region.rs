@@ -1,4 +1,4 @@
-//! Floor 4: a region: raw shared bytes, exactly what mmap gives, that can grow, be waited on, and lose its file.
+//! Floor 3: a region: raw shared bytes, exactly what mmap gives, that can grow, be waited on, and lose its file.
 //!
 //! A region has one [`Mapping`] at a time. Every access pins the region's [`Gate`] for as long as it touches memory, so
 //! that another thread's `close` or `resize` waits for it. Views (buffer exports) hold the mapping itself: they keep

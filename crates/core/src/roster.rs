@@ -1,4 +1,4 @@
-//! Floor 2: the roster of a segment: who takes part, and the proof that each still lives.
+//! Floor 3: the roster of a segment: who takes part, and the proof that each still lives.
 //!
 //! Each participant is one process (its threads share it), and owns one entry. It owns the entry because it holds the
 //! open-file-description lock on the entry's byte (see `claim`): whoever gets that lock is alone with the entry, and

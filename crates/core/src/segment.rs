@@ -1,4 +1,4 @@
-//! Floor 4: a segment: a self-describing file, or memory without a name, that holds one object or a directory of many.
+//! Floor 5: a segment: a self-describing file, or memory without a name, that holds one object or a directory of many.
 //!
 //! It appears whole: it gets its name only when header, roster and body are in place. It never changes its size, so its
 //! mapping stays where it is until the last user in this process is gone, also after that user has closed it: an access
@@ -8,7 +8,7 @@ use std::any::Any;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 
 use rustix::fs;
 use rustix::io::Errno;
@@ -194,7 +194,7 @@ impl Segment {
     }
 
     /// Joins, where it can, and becomes known to this process.
-    fn enter(self, mut segments: std::sync::MutexGuard<'static, process::Segments>) -> Result<Handle, Error> {
+    fn enter(self, mut segments: MutexGuard<'static, process::Segments>) -> Result<Handle, Error> {
         if self.writable {
             self.seat.join(self.roster()?, self.path.as_deref(), "")?;
         }
@@ -378,6 +378,13 @@ impl Segment {
         self.header.participants as usize
     }
 
+    fn leave(&self) {
+        // A roster that is not there was never joined.
+        if let Ok(entries) = self.entries() {
+            self.seat.leave(entries);
+        }
+    }
+
     /// Another handle, to be closed by itself.
     ///
     /// # Errors
@@ -443,9 +450,7 @@ impl Handle {
         }
         let _right = process::segments();
         if self.segment.handles.fetch_sub(1, Ordering::Relaxed) == 1 {
-            if let Ok(entries) = self.segment.entries() {
-                self.segment.seat.leave(entries);
-            }
+            self.segment.leave();
         }
     }
 }
@@ -461,9 +466,7 @@ pub fn leave_all() {
     for known in process::segments().iter().filter_map(Weak::upgrade) {
         let known: Arc<dyn Any + Send + Sync> = known;
         if let Ok(segment) = known.downcast::<Segment>() {
-            if let Ok(entries) = segment.entries() {
-                segment.seat.leave(entries);
-            }
+            segment.leave();
         }
     }
 }

@@ -35,12 +35,9 @@ use crate::tag::{Caller, Living, Tag};
 /// The bound of an unbounded semaphore: as many permits as can be counted.
 pub const UNBOUNDED: u32 = u32::MAX;
 
-/// How often to look for the guard before sleeping for it: it is held for less time than a sleep takes to begin.
-const LOOKS: usize = 3;
-
-/// How often to look for the guard where sleeping is not allowed. In this time a holder that is only waiting for a
+/// How often to look for the guard where sleeping is not allowed: it is held for a fraction of a microsecond. In this time a holder that is only waiting for a
 /// processor gets one.
-const PATIENT_LOOKS: usize = 1000;
+const LOOKS: usize = 1000;
 
 shared! {
 /// Permits, as they lie in shared memory; the table of who holds them follows.
@@ -101,6 +98,21 @@ impl Semaphore {
         self.keep.store(keep.into(), Ordering::Relaxed);
     }
 
+    /// Takes a permit, the short way: for one who has not slept for it.
+    ///
+    /// It is `false` when none is left, and also when somebody is just taking one.
+    #[inline]
+    pub fn try_acquire(&self, held: &[Holding], caller: Caller<'_>) -> bool {
+        let table = Table::new(&self.extent, held);
+        // It looks first, so that those who try again and again keep nobody from the guard.
+        if self.left(table, caller.living, false) == 0 || !self.guard.try_acquire(caller.tag) {
+            return false;
+        }
+        let is_taken = self.take(table, caller, false);
+        self.leave(caller.tag);
+        is_taken
+    }
+
     /// Takes a permit, or tells what to sleep on; with `ask`, asks about the dead before it does.
     pub fn attempt_acquire(&self, held: &[Holding], caller: Caller<'_>, ask: bool) -> Attempt<'_, ()> {
         let table = Table::new(&self.extent, held);
@@ -123,10 +135,11 @@ impl Semaphore {
 
     /// Takes a permit if one is left, or if one comes back from the dead, without waiting; says whether it did.
     ///
-    /// It is also `false` when somebody is held up (stopped, say) just while it takes a permit itself.
+    /// It is for one who has not slept for it. It is also `false` when somebody is held up (stopped, say) just while it
+    /// takes a permit itself.
     pub fn poll_acquire(&self, held: &[Holding], caller: Caller<'_>) -> bool {
         let table = Table::new(&self.extent, held);
-        let has_guard = (0..PATIENT_LOOKS).any(|_| {
+        let has_guard = (0..LOOKS).any(|_| {
             let is_in = self.guard.poll(caller, Dead::TakeOver).is_some();
             if !is_in {
                 yield_now();
@@ -233,14 +246,11 @@ impl Semaphore {
         &self.guard
     }
 
-    /// Takes the guard, also from the dead; or tells what to sleep on.
+    /// Takes the guard, with `ask` also from the dead; or tells what to sleep on.
+    ///
+    /// Never in the short way: who has slept for the guard must leave the mark of the others who sleep, and only the
+    /// guard's own attempt does.
     fn enter(&self, caller: Caller<'_>, ask: bool) -> Attempt<'_, ()> {
-        for _ in 0..LOOKS {
-            if self.guard.try_acquire(caller.tag) {
-                return Attempt::Done(());
-            }
-            yield_now();
-        }
         match self.guard.attempt(caller, if ask { Dead::TakeOver } else { Dead::DontAsk }) {
             Attempt::Done(_) => Attempt::Done(()),
             Attempt::Wait(sleep) => Attempt::Wait(sleep),

@@ -1,4 +1,4 @@
-//! Floor 1: a table of those who wait, one entry for each call that does; a process may have several.
+//! Floor 2: a table of those who wait, one entry for each call that does; a process may have several.
 //!
 //! An entry is one word that decides, and one number. The word is 0 when the entry is free, else the [`Tag`] of whose it
 //! is, and in the two bits that no tag uses how far it has come. State and owner in the same word, because then each

@@ -57,7 +57,7 @@ mod _core {
     #[pymodule_export]
     use super::semaphore::Semaphore;
     #[pymodule_export]
-    use super::several::wait_any;
+    use super::several::{begin_wait, wait_any};
     #[pymodule_export]
     use super::stats::RegionStats;
     #[pymodule_export]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use samemap_core::atomic::{self, Word32};
-use samemap_core::bell::{Attempt, Deadline, Sleep, Woken, sleep_on_any};
+use samemap_core::bell::{Attempt, Deadline, Sleep, sleep_on_any};
 use samemap_core::error::Error;
 use samemap_core::lock::Turn;
 use samemap_core::operation::{Asking, Operation, Outcome};
@@ -170,7 +170,7 @@ impl Watcher {
     }
 
     /// Looks at all, and sleeps when none is over; returns the keys of those that are.
-    fn look(&self, ask: bool) -> (Vec<u64>, Option<Woken>) {
+    fn look(&self, ask: bool, until: Option<Deadline>) -> Vec<u64> {
         // Acquire [watcher.changed]: read before the list, so a change after the list is read is not slept over.
         let expected = self.changed.load(Ordering::Acquire);
         let waiting: Vec<(u64, Arc<Waiting>)> =
@@ -186,12 +186,12 @@ impl Watcher {
         }
         if !over.is_empty() {
             self.watched().retain(|watched| !over.contains(&watched.key));
-            return (over, None);
+            return over;
         }
-        // A page that is gone is noticed by the next attempt.
-        let until = if waiting.is_empty() { None } else { Deadline::after(SLICE) };
-        let woken = sleep_on_any(&sleeps, until).unwrap_or(Woken::TimedOut);
-        (over, Some(woken))
+        let until = if waiting.is_empty() { None } else { until };
+        // Whatever ends it, a page that is gone included, is noticed by the next attempt.
+        let _ = sleep_on_any(&sleeps, until);
+        over
     }
 }
 
@@ -226,16 +226,20 @@ impl Watcher {
     /// Sleep until some are over, and return their keys; nothing when woken.
     fn run(&self, py: Python<'_>) -> Vec<u64> {
         py.detach(|| {
-            let mut ask = false;
+            // By the clock, not when a sleep ends by it: of many words some may always be rung.
+            let mut next = Deadline::after(SLICE);
             loop {
                 if self.woken.swap(false, Ordering::Relaxed) {
                     return Vec::new();
                 }
-                let (over, woken) = self.look(ask);
+                let ask = next.is_some_and(Deadline::has_passed);
+                if ask {
+                    next = Deadline::after(SLICE);
+                }
+                let over = self.look(ask, next);
                 if !over.is_empty() {
                     return over;
                 }
-                ask = woken == Some(Woken::TimedOut);
             }
         })
     }

@@ -14,6 +14,7 @@ use crate::arguments::Timeout;
 use crate::drive::{SLICE, check_open, raise};
 use crate::event::Event;
 use crate::lock::Lock;
+use crate::pending::Pending;
 use crate::readwrite::ReadWriteLock;
 use crate::rlock::RLock;
 use crate::semaphore::Semaphore;
@@ -40,16 +41,34 @@ impl Waitable<'_> {
     }
 
     /// To know that it is ready, without taking anything.
-    fn operation(&self) -> PyResult<Operation> {
+    fn operation(&self, owner: u64) -> PyResult<Operation> {
         check_open(self.handle())?;
         Ok(match self {
             Self::Lock(lock) => lock.get().object.operation(Wanted::FreeLock),
-            Self::RLock(lock) => lock.get().object.operation(Wanted::FreeRLock(thread_number())),
+            Self::RLock(lock) => lock.get().object.operation(Wanted::FreeRLock(owner)),
             Self::Semaphore(semaphore) => semaphore.get().object.operation(Wanted::FreePermit),
             Self::ReadWriteLock(lock) => lock.get().object.operation(Wanted::FreeToWrite),
             Self::Event(event) => event.get().object.operation(Wanted::Event(event.get().generation()?)),
         })
     }
+}
+
+impl<'py> Waitable<'py> {
+    fn new(object: &Bound<'py, PyAny>) -> PyResult<Self> {
+        object.extract().map_err(|_| {
+            let kind = object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
+            PyTypeError::new_err(format!(
+                "cannot wait for a {kind}: Lock, RLock, ReadWriteLock, Semaphore and Event can be waited for together"
+            ))
+        })
+    }
+}
+
+/// Begin to wait until an object is ready, for a task; `owner` is its number.
+#[pyfunction]
+pub(crate) fn begin_wait(object: &Bound<'_, PyAny>, owner: u64) -> PyResult<Pending> {
+    let waited = Waitable::new(object)?;
+    Pending::new(waited.handle(), waited.operation(owner)?, |py, _| Ok(py.None()))
 }
 
 /// Sleep until some objects are ready.
@@ -64,13 +83,9 @@ impl Waitable<'_> {
 #[pyo3(signature = (objects, timeout = None))]
 pub(crate) fn wait_any(py: Python<'_>, objects: Vec<Bound<'_, PyAny>>, timeout: Option<f64>) -> PyResult<Vec<usize>> {
     let timeout = Timeout::new(timeout)?;
-    let cannot = |object: &Bound<'_, PyAny>| {
-        let kind = object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
-        PyTypeError::new_err(format!("cannot wait for a {kind}: Lock, RLock, ReadWriteLock, Semaphore and Event can be waited for together"))
-    };
-    let waited: Vec<Waitable<'_>> =
-        objects.iter().map(|object| object.extract().map_err(|_| cannot(object))).collect::<PyResult<_>>()?;
-    let mut operations: Vec<Operation> = waited.iter().map(Waitable::operation).collect::<PyResult<_>>()?;
+    let waited: Vec<Waitable<'_>> = objects.iter().map(Waitable::new).collect::<PyResult<_>>()?;
+    let owner = thread_number();
+    let mut operations: Vec<Operation> = waited.iter().map(|waited| waited.operation(owner)).collect::<PyResult<_>>()?;
     let ready = look(py, &waited, &mut operations, timeout);
     for (waited, operation) in waited.iter().zip(&mut operations) {
         let segment = waited.handle().segment();
@@ -82,6 +97,8 @@ pub(crate) fn wait_any(py: Python<'_>, objects: Vec<Bound<'_, PyAny>>, timeout: 
 
 fn look(py: Python<'_>, waited: &[Waitable<'_>], operations: &mut [Operation], timeout: Timeout) -> PyResult<Vec<usize>> {
     let mut ask = matches!(timeout, Timeout::Now);
+    // By the clock, not when a sleep ends by it: of several words one may always be rung.
+    let mut next = Deadline::after(SLICE);
     let offsets = operations.iter().map(|operation| operation.offset);
     let segments: Vec<_> = waited.iter().map(|waited| Arc::clone(waited.handle().segment())).zip(offsets).collect();
     loop {
@@ -108,8 +125,7 @@ fn look(py: Python<'_>, waited: &[Waitable<'_>], operations: &mut [Operation], t
             ask = true;
             continue;
         }
-        let soon = Deadline::after(SLICE);
-        let until = timeout.deadline().zip(soon).map(|(deadline, soon)| deadline.min(soon)).or(soon);
+        let until = timeout.deadline().zip(next).map(|(deadline, next)| deadline.min(next)).or(next);
         let slept = py.detach(|| {
             let _asleep: Vec<_> = segments.iter().map(|(segment, offset)| segment.asleep(*offset)).collect();
             if sleeps.is_empty() {
@@ -119,7 +135,10 @@ fn look(py: Python<'_>, waited: &[Waitable<'_>], operations: &mut [Operation], t
             }
             sleep_on_any(&sleeps, until)
         });
-        ask = matches!(slept, Ok(Woken::TimedOut));
+        ask = next.is_some_and(Deadline::has_passed);
+        if ask {
+            next = Deadline::after(SLICE);
+        }
         if !matches!(slept, Ok(Woken::Rung | Woken::Changed)) {
             py.check_signals()?;
         }

@@ -143,16 +143,15 @@ def dead_participants(file: SegmentFile, now: float) -> Iterator[Finding]:
     """Find processes that died without leaving a roster."""
     segment = file.segment
     dead = [
-        f"pid {found.pid} ({found.command or 'unknown'}), which joined {age(now - found.joined)} ago"
+        f"pid {found.pid} ({found.command or 'unknown'}; it joined {age(now - found.joined)} ago)"
         for found in segment.participants
         if not found.alive
     ]
     if dead:
-        died = "died" if len(dead) == 1 else "have died"
         yield Finding(
             "dead-participants",
             file.path.name,
-            f"{_some(dead)} {died} without leaving",
+            f"{_some(dead)} died without leaving",
             f"each keeps one of {segment.places} places until somebody else needs it; nobody waits for that",
             "none is needed: a process that joins takes such a place",
             Fix.BURY,
@@ -165,13 +164,14 @@ def held_by_the_dead(file: SegmentFile, now: float) -> Iterator[Finding]:
     for sight in file.sights:
         for hold in sight.dead:
             who = "a process that is gone" if hold.pid is None else f"pid {hold.pid} ({hold.command or 'unknown'})"
-            since = "" if hold.since is None else f", since {age(now - hold.since)}"
+            since = "" if hold.since is None else f", which it took {age(now - hold.since)} ago"
+            told = " it, and is told (lock.recovered, or OwnerDied)" if hold.on_death.endswith("recovers") else ""
             yield Finding(
                 "held-by-the-dead",
                 _called(file, sight),
-                f"{who}, which died, holds this {sight.kind}{since}",
-                "what it protects may be half changed",
-                f"none is needed: {hold.on_death}, and is told (recovered, OwnerDied) where it is a lock",
+                f"{who} died holding this {sight.kind}{since}",
+                "it only read" if hold.role == "reader" else "what this protects may be half changed",
+                f"none is needed: the {hold.on_death}{told}",
                 None,
                 file.path,
             )

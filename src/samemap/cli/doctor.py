@@ -21,7 +21,7 @@ from .checks import Finding, Fix, SegmentFile
 from .display import echo_json, human_size, owner_name, printable
 from .failures import explain
 from .observe import observe
-from .segments import Description, describe_segment, looked_at
+from .segments import Description, describe_segment, looked_at, problem_of
 
 __all__ = ["Examination", "doctor", "examine"]
 
@@ -199,13 +199,9 @@ def _segment_in(path: Path, mapped_by: dict[FileId, tuple[Holder, ...]]) -> Segm
             with looked_at(path, fd=fd) as opened:
                 return SegmentFile(path, size, segment, tuple(observe(opened)), mappers)
         except (OSError, ValueError, IndexError) as error:
-            return SegmentFile(path, size, segment._replace(kind=None, problem=_problem(error)), (), mappers)
+            return SegmentFile(path, size, segment._replace(kind=None, problem=problem_of(error)), (), mappers)
     finally:
         os.close(fd)
-
-
-def _problem(error: OSError | ValueError | IndexError) -> str:
-    return str(error) if isinstance(error, IndexError) else explain(error)
 
 
 def _mappers(directory: Path) -> dict[FileId, tuple[Holder, ...]]:

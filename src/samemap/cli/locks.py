@@ -12,13 +12,13 @@ from pathlib import Path
 import click
 
 from ..names import resolve, runtime_directory
-from .display import echo_json, listener_gone
+from .display import echo_json, listener_gone, printable
 from .failures import Failure, explain
 from .lock_table import Row, lines
 from .observe import Sight, observe
 from .parameters import NAME, Duration, Trust, opening
 from .screen import Screen
-from .segments import is_segment, looked_at, trouble
+from .segments import is_segment, looked_at, problem_of, trouble
 
 __all__ = ["find_rows", "locks"]
 
@@ -133,7 +133,7 @@ def _rows_of(name: str, path: str, trust: Trust, *, listed: bool = False) -> Ite
     except (OSError, ValueError, IndexError) as error:
         if listed and isinstance(error, FileNotFoundError):
             return  # it went meanwhile
-        problem = explain(error, path) if isinstance(error, (OSError, ValueError)) else str(error)
+        problem = explain(error, path) if isinstance(error, OSError) else f"{printable(path)}: {problem_of(error)}"
         sights = [Sight("", None, trouble(error), problem=problem)]
     yield from (Row(name, path, sight) for sight in sights)
 

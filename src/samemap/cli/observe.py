@@ -10,8 +10,9 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 from .. import _core
+from ..aio import FIRST_TASK
 from .display import iso_time
-from .segments import trouble
+from .segments import problem_of, trouble
 
 __all__ = ["Hold", "Sight", "Waiter", "observe", "pid_namespace"]
 
@@ -142,10 +143,11 @@ class _Place(NamedTuple):
         if found is None:
             return Hold(None, "", None, False, True, when, count, None, role, on_death)
         is_here = _is_here(found, self.here)
-        # Above the thread's number stands one of its process, so that no two processes share one.
-        tid = thread & 0xFFFF_FFFF if thread else 0
+        # Above the kernel's number of a thread stands one of its process; tasks have greater ones.
+        low = thread & 0xFFFF_FFFF if thread else 0
+        number = low if 0 < low < FIRST_TASK else None
         who = (found.pid, found.command, found.user, found.alive, is_here)
-        return Hold(*who, when, count, tid or None, role, on_death)
+        return Hold(*who, when, count, number, role, on_death)
 
     def holder(self, held: tuple[int, float, int] | None, role: str = "holder") -> tuple[Hold, ...]:
         if held is None:
@@ -203,7 +205,7 @@ def observe(segment: _core.Segment) -> Iterator[Sight]:
         try:
             sight = look(_Place(segment, offset, nearby, here))
         except (OSError, ValueError, IndexError) as error:
-            yield Sight(name, kind, trouble(error), problem=str(error))
+            yield Sight(name, kind, trouble(error), problem=problem_of(error))
         else:
             yield sight._replace(name=name, kind=kind)
 

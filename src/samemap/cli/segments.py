@@ -10,19 +10,32 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .._core import Participant, Segment, SegmentMismatch
-from .display import iso_time
+from .display import counted_processes, iso_time
 from .parameters import Trust
 
-__all__ = ["Description", "describe_segment", "is_segment", "looked_at", "refuse_segment", "trouble"]
+__all__ = [
+    "Description",
+    "NoSegment",
+    "describe_segment",
+    "is_segment",
+    "looked_at",
+    "problem_of",
+    "refuse_segment",
+    "trouble",
+]
 
-#: How every segment starts; after it comes a number, which no text holds there.
-_MAGIC = b"samemap"
+#: How the segments of this version start. Its last byte is a number that no text holds there.
+_MAGIC = b"samemap\x02"
 _NUMBERS = range(1, 8)
 
 #: Fields in which a segment of another version of samemap, or of another machine, differs.
 _FORMAT_FIELDS = ("magic", "version", "features", "fingerprint", "kind")
 
 _Trouble = (OSError, ValueError, IndexError)
+
+
+class NoSegment(SegmentMismatch):
+    """A file is a raw region."""
 
 
 class Description(NamedTuple):
@@ -90,7 +103,7 @@ def is_segment(head: bytes) -> bool:
         (True, False, False)
     """
     magic = head[:8]
-    return len(magic) == 8 and any(order[:7] == _MAGIC and order[7] in _NUMBERS for order in (magic, magic[::-1]))
+    return len(magic) == 8 and any(order[:7] == _MAGIC[:7] and order[7] in _NUMBERS for order in (magic, magic[::-1]))
 
 
 def trouble(error: OSError | ValueError | IndexError) -> str:
@@ -104,6 +117,8 @@ def trouble(error: OSError | ValueError | IndexError) -> str:
     """
     if isinstance(error, PermissionError):
         return "unreadable"
+    if isinstance(error, NoSegment):
+        return "no segment"
     if isinstance(error, SegmentMismatch):
         field = re.match(r"its (\w+) is", str(error))
         return "other format" if field and field[1] in _FORMAT_FIELDS else "damaged"
@@ -112,7 +127,7 @@ def trouble(error: OSError | ValueError | IndexError) -> str:
 
 @contextmanager
 def looked_at(path: str | os.PathLike[str], trust: Trust | None = None, fd: int | None = None) -> Iterator[Segment]:
-    """Open a segment to look at it: it is mapped read-only, so that no byte changes and nobody joins.
+    """Open a segment to look at it: it is mapped read-only, so no byte changes and nobody joins.
 
     Args:
         path: Its file.
@@ -123,12 +138,16 @@ def looked_at(path: str | os.PathLike[str], trust: Trust | None = None, fd: int 
         The segment; it is closed afterwards.
 
     Raises:
-        SegmentMismatch: It is no segment, or none that this build understands.
+        SegmentMismatch: It is no segment, or none that this version understands.
         OSError: It cannot be opened.
     """
     links, owners = (trust["follow_symlinks"], trust["any_owner"]) if trust else (False, False)
     how = "open" if fd is None else "descriptor"
-    segment = Segment(os.fspath(path), how, None, [0, 0, 0], 0, "", 0, False, links, owners, -1 if fd is None else fd)
+    try:
+        number = -1 if fd is None else fd
+        segment = Segment(os.fspath(path), how, None, [0, 0, 0], 0, "", 0, False, links, owners, number)
+    except SegmentMismatch as error:
+        raise _closer(error, os.fspath(path), fd) from error
     try:
         yield segment
     finally:
@@ -163,7 +182,7 @@ def describe_segment(path: Path, fd: int) -> Description | None:
                 tuple(segment.participants()),
             )
     except _Trouble as error:
-        return Description(None, _without_path(error), version)
+        return Description(None, problem_of(error), version)
 
 
 def refuse_segment(path: str, doing: str) -> None:
@@ -188,12 +207,28 @@ def refuse_segment(path: str, doing: str) -> None:
         os.close(fd)
     if found is not None:
         what = "segment" if found.kind is None else f"segment (a {found.kind})"
-        living = f", and {found.alive} living process{'' if found.alive == 1 else 'es'} use it" if found.alive else ""
+        uses = "uses" if found.alive == 1 else "use"
+        living = f", and {counted_processes(found.alive)} {uses} it" if found.alive else ""
         raise ValueError(f"{path}: it is a {what}, no raw region{living}: {doing}; --force does it all the same")
 
 
-def _without_path(error: OSError | ValueError | IndexError) -> str:
+def problem_of(error: OSError | ValueError | IndexError) -> str:
+    """Return what an error says, without the file that it says it of."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     # The binding appends where it was found.
     return re.sub(r" \(/[^()]*\)$", "", str(error))
+
+
+def _closer(error: SegmentMismatch, path: str, fd: int | None) -> SegmentMismatch:
+    """Return an error that tells more about a file that does not start as the segments of this version do."""
+    with os.fdopen(os.dup(fd), "rb") if fd is not None else Path(path).open("rb") as file:
+        magic = os.pread(file.fileno(), 8, 0)
+    if not is_segment(magic):
+        return NoSegment("it is a raw region, no segment; 'samemap stat' and 'samemap hexdump' look at those")
+    if magic == _MAGIC:
+        return error
+    cure = "another version of samemap made it: use the same version everywhere"
+    if magic[:7] != _MAGIC[:7]:
+        cure = "a machine of the other byte order made it: it cannot be shared with this one"
+    return SegmentMismatch(f"its magic is {magic.hex()}, and {_MAGIC.hex()} was expected: {cure}")

@@ -37,6 +37,9 @@ fn permits(permits: u32, bound: u32, keep: bool) -> Arc<Permits> {
 
 impl Permits {
     fn acquire(&self, index: usize, ask: bool) {
+        if self.semaphore.try_acquire(&self.held, self.roster.caller(index)) {
+            return;
+        }
         until_done(|| self.semaphore.attempt_acquire(&self.held, self.roster.caller(index), ask));
     }
 

@@ -1,0 +1,88 @@
+"""`wait` and `wait_async`: waiting for several objects at once."""
+
+from __future__ import annotations
+
+from . import _core, aio
+
+# Not from typing, whose import alone costs as much as the interpreter's own start.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import TypeVar
+
+    from .segments import SegmentObject
+
+    T = TypeVar("T", bound=SegmentObject)
+
+__all__ = ["wait", "wait_async"]
+
+
+def wait(objects: Iterable[T], timeout: float | None = None) -> list[T]:
+    """Sleep until at least one of several objects is ready; take nothing.
+
+    An event is ready when it is set, a lock when an acquire would succeed at once (to write, of a `ReadWriteLock`; dead
+    holders count as none), a semaphore when it has a permit. By the time the caller acts on it, another may have
+    been faster.
+
+    Args:
+        objects: Any of `Event`, `Lock`, `RLock`, `ReadWriteLock`, `Semaphore` and `BoundedSemaphore`.
+        timeout: Seconds; ``None`` waits for ever, 0 only looks.
+
+    Returns:
+        Those that are ready, in the order given; none after the timeout.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, at once; likewise whatever another signal handler raises.
+        TypeError: One is something else, or read-only.
+        ValueError: One is closed, also meanwhile; or the timeout makes no sense.
+
+    Example:
+        >>> from samemap import Event, Semaphore, wait
+        >>> stop, work = Event(), Semaphore(value=0)
+        >>> wait([stop, work], timeout=0.01)
+        []
+        >>> work.release()
+        >>> wait([stop, work])
+        [<samemap.Semaphore anonymous value=1>]
+    """
+    given = list(objects)
+    return [given[index] for index in _core.wait_any(given, timeout)]
+
+
+async def wait_async(objects: Iterable[T], timeout: float | None = None) -> list[T]:
+    """Sleep until at least one of several objects is ready, as a task; take nothing.
+
+    Args:
+        objects: As for `wait`.
+        timeout: Seconds; ``None`` waits for ever, 0 only looks.
+
+    Returns:
+        Those that are ready, in the order given; none after the timeout.
+
+    Raises:
+        TypeError: One is something else, or read-only.
+        ValueError: One is closed, also meanwhile; or the timeout makes no sense.
+
+    Example:
+        >>> import asyncio
+        >>> from samemap import Event, Lock, wait_async
+        >>> stop, lock = Event(), Lock()
+        >>> asyncio.run(wait_async([stop, lock]))
+        [<samemap.Lock anonymous free>]
+    """
+    given = list(objects)
+    owner = aio.task_number()
+    pendings = [_core.begin_wait(thing, owner) for thing in given]
+    try:
+        if not await aio.any_finished(pendings, timeout):
+            return []
+        ready = []
+        for thing, pending in zip(given, pendings, strict=True):
+            if pending.attempt():
+                # Raises what ended the wait, if that was no good.
+                pending.result()
+                ready.append(thing)
+        return ready
+    finally:
+        for pending in pendings:
+            pending.cancel()
