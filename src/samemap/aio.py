@@ -11,7 +11,7 @@ import atexit
 import os
 from itertools import count
 
-from . import _core
+from ._core import Watcher
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
@@ -93,8 +93,8 @@ async def any_finished(pendings: Sequence[Pending[Any]], timeout: float | None) 
 
 
 def _attempt(pendings: Sequence[Pending[Any]]) -> bool:
-    # All of them, not the first that is done: the caller may ask which are.
-    return any([pending.attempt() for pending in pendings])
+    # All of them, not only the first that is done: the caller may ask which are.
+    return sum(pending.attempt() for pending in pendings) > 0
 
 
 async def acquired(pending: Pending[bool], timeout: float | None) -> bool:
@@ -122,7 +122,7 @@ class _Watch:
         # Imported here because it costs more than all of samemap, and asyncio has it anyway.
         import threading
 
-        self._watcher = _core.Watcher()
+        self._watcher = Watcher()
         self._keys = count(1)
         self._watched: dict[int, tuple[Pending[Any], AbstractEventLoop, Future[None]]] = {}
         self._stopped = False

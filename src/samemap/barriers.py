@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 
-from . import _core, aio
+from . import aio
+from ._core import Barrier as Compiled
 from .records import Record
 from .segments import STATE, Closing
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, Self, TypeAlias, Unpack
 
+    from ._core import Segment
     from .segments import Making, Mode, Name, Options, Plan, Trust
 
     Action: TypeAlias = Callable[[], object]
@@ -39,7 +41,7 @@ class BarrierStats(Record):
     participants: int
 
 
-class Barrier(Closing, _core.Barrier):
+class Barrier(Closing, Compiled):
     """A place where so many threads, tasks and processes wait until all are there.
 
     As ``threading.Barrier``. When one that waits dies, the barrier breaks for the others within 100 ms, and the
@@ -188,8 +190,8 @@ class Barrier(Closing, _core.Barrier):
         return {"parties": self.parties}
 
     @classmethod
-    def _over(cls, segment: _core.Segment, offset: int, *own: Any) -> Self:
-        return _core.Barrier.__new__(cls, segment, offset)
+    def _over(cls, segment: Segment, offset: int, *own: Any) -> Self:
+        return Compiled.__new__(cls, segment, offset)
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until all parties do.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from . import _core, aio
+from . import aio
+from ._core import Condition as Compiled
 from .locks import Lock, RLock
 from .records import Record
 from .segments import STATE, SegmentObject, again
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Self, TypeVar, Unpack
 
+    from ._core import Segment
     from .segments import Making, Mode, Name, Options, Plan, Trust
 
     T = TypeVar("T")
@@ -38,18 +40,18 @@ class ConditionStats(Record):
     participants: int
 
 
-class Condition(SegmentObject, _core.Condition):
+class Condition(SegmentObject, Compiled):
     """A way for processes to wait until something is so, and to tell each other that it may be.
 
     As ``threading.Condition``: ``with condition:`` acquires its lock and releases it; inside, `wait` gives the lock
     back, sleeps, and takes it again. `close` closes it. ``Condition(name)`` opens it, or creates it when it is missing;
-    `create` and `open` insist. A process that dies while it waits costs the others nothing: news that had reached it goes
-    to another one.
+    `create` and `open` insist. A process that dies while it waits costs the others nothing: news that had reached it
+    goes to another one.
 
     Args:
         name: As for `Lock`.
-        lock: A `Lock` or `RLock`, which all its users must give alike, and which stays theirs to close; ``None`` uses an
-            `RLock` of its own.
+        lock: A `Lock` or `RLock`, which all its users must give alike, and which stays theirs to close; ``None`` uses
+            an `RLock` of its own.
         options: ``perm``, ``max_participants``, ``follow_symlinks`` and ``any_owner``, as for `Lock`.
 
     Raises:
@@ -174,8 +176,8 @@ class Condition(SegmentObject, _core.Condition):
         return {"lock": _identity(lock)}, {}, (0, 0, 0)
 
     @classmethod
-    def _over(cls, segment: _core.Segment, offset: int, *own: Any) -> Self:
-        return _core.Condition.__new__(cls, segment, offset)
+    def _over(cls, segment: Segment, offset: int, *own: Any) -> Self:
+        return Compiled.__new__(cls, segment, offset)
 
     def _check(self) -> None:
         lock: Lock | RLock | None = self._own[0]
@@ -344,8 +346,8 @@ class Condition(SegmentObject, _core.Condition):
     async def wait_async(self, timeout: float | None = None) -> bool:
         """Give the lock back, sleep until there is news, and take the lock again, as a task.
 
-        The task must hold the lock by `acquire_async` or ``async with``. Also when it is cancelled it has the lock again
-        before it goes on; news that had reached it goes to another one.
+        The task must hold the lock by `acquire_async` or ``async with``. Also when it is cancelled it has the lock
+        again before it goes on; news that had reached it goes to another one.
 
         Args:
             timeout: Seconds; ``None`` waits for ever.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 
-from . import _core, aio
+from . import aio
+from ._core import Counter as Compiled
 from .records import Record
 from .segments import STATE, Closing
 
@@ -13,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal, Self, TypeAlias, Unpack
 
+    from ._core import Segment
     from .segments import Making, Name, Options, Plan
 
     Comparison: TypeAlias = Literal[">=", "<=", "==", "!="]
@@ -34,7 +36,7 @@ class CounterStats(Record):
     participants: int
 
 
-class Counter(Closing, _core.Counter):
+class Counter(Closing, Compiled):
     """A signed 64-bit integer that processes change together; each change is one step, and none is lost.
 
     ``with counter:`` closes it at the end. ``Counter(name)`` opens it, or creates it when it is missing; `create` and
@@ -100,8 +102,8 @@ class Counter(Closing, _core.Counter):
         return {"value": start}, {} if value is None else {"value": start}, (start, 0, 0)
 
     @classmethod
-    def _over(cls, segment: _core.Segment, offset: int, *own: Any) -> Self:
-        return _core.Counter.__new__(cls, segment, offset)
+    def _over(cls, segment: Segment, offset: int, *own: Any) -> Self:
+        return Compiled.__new__(cls, segment, offset)
 
     def sub(self, n: int = 1) -> int:
         """Take away, atomically.
@@ -129,8 +131,8 @@ class Counter(Closing, _core.Counter):
 
         Args:
             value: What to compare with.
-            op: ``">="``, ``"<="``, ``"=="`` or ``"!="``, with the counter on the left. A value that the counter has only
-                for a moment may be missed.
+            op: ``">="``, ``"<="``, ``"=="`` or ``"!="``, with the counter on the left. A value that the counter has
+                only for a moment may be missed.
             timeout: Seconds; ``None`` waits for ever, 0 only looks.
 
         Returns:

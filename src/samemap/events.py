@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from . import _core, aio
+from . import aio
+from ._core import Event as Compiled
 from .records import Record
 from .segments import STATE, Closing
 
@@ -11,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self, Unpack
 
+    from ._core import Segment
     from .segments import Making, Name, Options
 
 __all__ = ["Event", "EventStats"]
@@ -30,7 +32,7 @@ class EventStats(Record):
     participants: int
 
 
-class Event(Closing, _core.Event):
+class Event(Closing, Compiled):
     """A flag between processes, which can be waited for.
 
     ``with event:`` closes it at the end. ``Event(name)`` opens it, or creates it when it is missing; `create` and
@@ -82,8 +84,8 @@ class Event(Closing, _core.Event):
         return cls._make("create", name, **options)
 
     @classmethod
-    def _over(cls, segment: _core.Segment, offset: int, *own: Any) -> Self:
-        return _core.Event.__new__(cls, segment, offset)
+    def _over(cls, segment: Segment, offset: int, *own: Any) -> Self:
+        return Compiled.__new__(cls, segment, offset)
 
     async def wait_async(self, timeout: float | None = None) -> bool:
         """Sleep until the flag is set, as a task: without holding up the others of its event loop.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from . import _core, aio
+from . import aio
+from ._core import Lock as CompiledLock
+from ._core import RLock as CompiledRLock
 from .ownership import Owned, Within, raises
 from .records import Record
 from .segments import STATE
@@ -12,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
 
+    from ._core import Pending, Segment
     from .records import Holder
 
 __all__ = ["Lock", "LockStats", "RLock"]
@@ -51,7 +54,7 @@ class _Mutex(Owned):
         def counts(self) -> tuple[int, int]: ...
         def _holder(self) -> tuple[int, float, int] | None: ...
 
-    def _begin(self) -> _core.Pending[bool]:
+    def _begin(self) -> Pending[bool]:
         raise NotImplementedError
 
     def within(self, timeout: float | None) -> Within[Self]:
@@ -147,7 +150,7 @@ class _Mutex(Owned):
         return f"held{times} by {'' if holder.alive else 'the dead '}pid {holder.pid}"
 
 
-class Lock(_Mutex, _core.Lock):
+class Lock(_Mutex, CompiledLock):
     """A lock between processes, of which one holds it at a time; it survives the death of its holder.
 
     It is the whole process that holds it: its threads exclude each other with it, too, and any of them may release
@@ -186,14 +189,14 @@ class Lock(_Mutex, _core.Lock):
     _kind = _noun = "Lock"
 
     @classmethod
-    def _over(cls, segment: _core.Segment, offset: int, *own: Any) -> Self:
-        return _core.Lock.__new__(cls, segment, offset, raises(*own))
+    def _over(cls, segment: Segment, offset: int, *own: Any) -> Self:
+        return CompiledLock.__new__(cls, segment, offset, raises(*own))
 
-    def _begin(self) -> _core.Pending[bool]:
+    def _begin(self) -> Pending[bool]:
         return self._begin_acquire()
 
 
-class RLock(_Mutex, _core.RLock):
+class RLock(_Mutex, CompiledRLock):
     """A lock between processes that its holder can take again, and must release as often.
 
     Its holder is one thread of one process, or one asyncio task where it was acquired with `acquire_async` or
@@ -224,10 +227,10 @@ class RLock(_Mutex, _core.RLock):
     _kind = _noun = "RLock"
 
     @classmethod
-    def _over(cls, segment: _core.Segment, offset: int, *own: Any) -> Self:
-        return _core.RLock.__new__(cls, segment, offset, raises(*own))
+    def _over(cls, segment: Segment, offset: int, *own: Any) -> Self:
+        return CompiledRLock.__new__(cls, segment, offset, raises(*own))
 
-    def _begin(self) -> _core.Pending[bool]:
+    def _begin(self) -> Pending[bool]:
         return self._begin_acquire(aio.task_number())
 
     def release(self) -> None:

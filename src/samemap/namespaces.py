@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 
-from . import _core
 from .barriers import Barrier
 from .conditions import Condition
 from .counters import Counter
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Self, TypeVar, Unpack
 
+    from ._core import Participant, Segment
     from .barriers import Action
     from .ownership import OnOwnerDeath
     from .segments import Making, Name, Options, Plan, SegmentObject
@@ -53,11 +53,11 @@ class Namespace(Closing):
     """Many objects by name in one file, so that a program with a hundred locks needs no hundred files.
 
     ``namespace.lock("a")`` opens the lock ``a`` in it, or creates it when it is missing; likewise for all other kinds.
-    The same name gives the same object. An object has a handle of its own: it stays usable after the namespace is closed,
-    and is closed by itself. Objects are never removed: they go with the file.
+    The same name gives the same object. An object has a handle of its own: it stays usable after the namespace is
+    closed, and is closed by itself. Objects are never removed: they go with the file.
 
-    ``with namespace:`` closes it at the end. ``Namespace(name)`` opens it, or creates it when it is missing; `create` and
-    `open` insist.
+    ``with namespace:`` closes it at the end. ``Namespace(name)`` opens it, or creates it when it is missing; `create`
+    and `open` insist.
 
     Args:
         name: As for `Lock`.
@@ -124,7 +124,7 @@ class Namespace(Closing):
         return {"size": room}, {} if size is None else {"size": room}, (room, 0, 0)
 
     @classmethod
-    def _over(cls, segment: _core.Segment, offset: int, *own: Any) -> Self:
+    def _over(cls, segment: Segment, offset: int, *own: Any) -> Self:
         namespace = object.__new__(cls)
         namespace._objects = {}
         return namespace
@@ -416,7 +416,7 @@ class Namespace(Closing):
         """
         return self._get(Counter, name, (), Counter._plan(value))
 
-    def participants(self) -> list[_core.Participant]:
+    def participants(self) -> list[Participant]:
         """List the processes that have it open for more than looking, or any of its objects.
 
         Returns:
@@ -449,9 +449,8 @@ class Namespace(Closing):
             ...     jobs.stats()
             NamespaceStats(size=65536, objects=0, participants=1)
         """
-        size = self._fields()["size"]
-        assert isinstance(size, int)
-        return NamespaceStats(size, len(self), len(self._segment.participants()))
+        size = self._fields().get("size")
+        return NamespaceStats(size if isinstance(size, int) else 0, len(self), len(self._segment.participants()))
 
     def _state(self) -> str:
         count = len(self)

@@ -6,7 +6,7 @@ import errno
 import os
 import time
 
-from . import _core
+from ._core import wait_for_file
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
@@ -66,7 +66,7 @@ def when_there(attempt: Callable[[], T], path: str | None, creates: bool, wait: 
             if deadline is None:
                 raise
             left = deadline - time.monotonic()
-            if left <= 0 or not _core.wait_for_file(path, left):
+            if left <= 0 or not wait_for_file(path, left):
                 what = str(error.strerror).partition("; ")[0]
                 error.strerror = f"{what}; is the program that makes it running? (waited {wait:g} s)"
                 raise

@@ -15,15 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Generic, Literal, Self, TypeAlias, TypeVar, Unpack
 
-    from . import _core
+    from ._core import Segment
     from .segments import Making, Mode, Name, Options, Trust
 
     OnOwnerDeath: TypeAlias = Literal["recover", "raise"]
     T = TypeVar("T", bound=SegmentObject)
-    _Generic = Generic[T]
 else:
-
-    class _Generic: ...
+    # What the base of `Within` is at run time.
+    T, Generic = None, {None: object}
 
 
 __all__ = ["Owned", "Within", "holder_of", "raises", "shares"]
@@ -36,7 +35,7 @@ def raises(on_owner_death: str) -> bool:
     return on_owner_death == "raise"
 
 
-def holder_of(segment: _core.Segment, held: tuple[int, float, int] | None) -> Holder | None:
+def holder_of(segment: Segment, held: tuple[int, float, int] | None) -> Holder | None:
     """Describe who holds a lock.
 
     Args:
@@ -58,7 +57,7 @@ def holder_of(segment: _core.Segment, held: tuple[int, float, int] | None) -> Ho
     return Holder(someone.pid, someone.command, since, someone.alive, thread)
 
 
-def shares(segment: _core.Segment, held: list[tuple[int, int]]) -> list[Share]:
+def shares(segment: Segment, held: list[tuple[int, int]]) -> list[Share]:
     """Describe who has some of what several can have.
 
     Args:
@@ -212,7 +211,7 @@ class Owned(SegmentObject):
         return AcquireTimeout(self._called(), seconds, self.holder())
 
 
-class Within(_Generic):
+class Within(Generic[T]):
     """Holds a lock in a ``with`` or ``async with`` block; raises `AcquireTimeout` when it cannot be had in time.
 
     Args:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from . import _core, aio
+from . import aio
+from ._core import ReadWriteLock as Compiled
 from .ownership import Owned, Within, raises, shares
 from .records import Record
 from .segments import STATE
@@ -12,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
 
+    from ._core import Segment
     from .records import Holder, Share
 
 __all__ = ["ReadWriteLock", "ReadWriteLockStats"]
@@ -24,24 +26,28 @@ class ReadWriteLockStats(Record):
         writer: Who writes, or waits for the last readers to leave; ``None`` when nobody does.
         readers: Who reads; ``count`` is the number of its threads and tasks that do.
         waiting: How many threads and tasks sleep for it.
+        recoveries: How often it was taken over from a writer that had died.
+        sleeps: How often somebody had to sleep to write.
         participants: How many processes have it open for more than looking.
     """
 
     writer: Holder | None
     readers: tuple[Share, ...]
     waiting: int
+    recoveries: int
+    sleeps: int
     participants: int
 
 
-class ReadWriteLock(Owned, _core.ReadWriteLock):
+class ReadWriteLock(Owned, Compiled):
     """A lock between processes that many hold for reading, or one for writing; it survives the death of any holder.
 
     ``with lock.reading():`` and ``with lock.writing():`` acquire and release it; both work with ``async with`` too.
     The lock itself is no context manager. A writer that waits keeps new readers out, so that it gets its turn.
     As with `Lock` it is the process that writes; of those who read, each thread and task counts.
 
-    When a writer dies, the next to acquire it, for whichever, gets it within 100 ms, and ``recovered`` tells it so. Readers
-    that die are no longer counted.
+    When a writer dies, the next to acquire it, for whichever, gets it within 100 ms, and ``recovered`` tells it so.
+    Readers that die are no longer counted.
 
     Args:
         name: As for `Lock`.
@@ -71,8 +77,8 @@ class ReadWriteLock(Owned, _core.ReadWriteLock):
     _kind = _noun = "ReadWriteLock"
 
     @classmethod
-    def _over(cls, segment: _core.Segment, offset: int, *own: Any) -> Self:
-        return _core.ReadWriteLock.__new__(cls, segment, offset, raises(*own))
+    def _over(cls, segment: Segment, offset: int, *own: Any) -> Self:
+        return Compiled.__new__(cls, segment, offset, raises(*own))
 
     def reading(self, timeout: float | None = None) -> Within[Self]:
         """Return a context manager that holds the lock for reading.
@@ -195,13 +201,15 @@ class ReadWriteLock(Owned, _core.ReadWriteLock):
         Example:
             >>> from samemap import ReadWriteLock
             >>> ReadWriteLock().stats()
-            ReadWriteLockStats(writer=None, readers=(), waiting=0, participants=1)
+            ReadWriteLockStats(writer=None, readers=(), waiting=0, recoveries=0, sleeps=0, participants=1)
         """
         participants = len(self._segment.participants())
-        return ReadWriteLockStats(self.holder(), tuple(self.readers()), self._count_waiting(), participants)
+        readers = tuple(self.readers())
+        return ReadWriteLockStats(self.holder(), readers, self._count_waiting(), *self.counts(), participants)
 
     def _state(self) -> str:
         if (writer := self.holder()) is not None:
-            return f"written by {'' if writer.alive else 'the dead '}pid {writer.pid}"
+            doing = "waited for by the writer" if self._is_draining() else "written by"
+            return f"{doing} {'' if writer.alive else 'the dead '}pid {writer.pid}"
         readers = ", ".join(str(reader.pid) for reader in self.readers())
         return f"read by pid {readers}" if readers else "free"

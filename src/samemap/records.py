@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     transform = dataclass_transform(frozen_default=True)
 else:
 
-    def transform(cls):  # noqa: D103 - for type checkers alone
+    def transform(cls):
         return cls
 
 
@@ -24,14 +24,14 @@ class Record:
     A subclass lists its fields as annotations. Not ``dataclasses``, whose import costs more than all of samemap.
     """
 
-    __match_args__: ClassVar[tuple[str, ...]] = ()
+    #: The fields, in order.
+    _names: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
-        own = [name for name in cls.__dict__.get("__annotations__", {}) if name not in cls.__match_args__]
-        cls.__match_args__ = (*cls.__match_args__, *own)
+        cls._names = (*cls._names, *(name for name in cls.__annotations__ if name not in cls._names))
 
     def __init__(self, *values: Any, **named: Any) -> None:
-        fields = type(self).__match_args__
+        fields = type(self)._names
         given = dict(zip(fields, values, strict=False)) | named
         if len(values) + len(named) != len(fields) or given.keys() != set(fields):
             raise TypeError(f"{type(self).__name__} has the fields {', '.join(fields)}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from . import _core, arrays, files, handles, opening, travel
+from . import arrays, files, handles, opening, travel
+from ._core import Region as Compiled
 from ._core import RegionStats
 from .names import resolve
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Region", "RegionStats"]
 
 
-class Region(_core.Region):
+class Region(Compiled):
     """Raw shared bytes, with no header: a C program sees its own bytes at offset 0.
 
     ``Region(name, size)`` opens the region, or creates it when it is missing or empty; `create` and `open` insist.
@@ -208,7 +209,7 @@ class Region(_core.Region):
         mode, max_size = details
         writable = opening.is_writable(mode)
         path = files.path_of(fd)
-        region = super().__new__(cls, path, "descriptor", None, max_size, writable, 0, False, False, False, True, fd)
+        region = Compiled.__new__(cls, path, "descriptor", None, max_size, writable, 0, False, False, False, True, fd)
         region._name = name
         return region
 
@@ -241,12 +242,14 @@ class Region(_core.Region):
             raise ValueError("wait= is for a region that somebody else makes, size= for one to make here: give one")
         path = None if name is None else resolve(name, create=how != "open")
 
-        def attempt() -> Self:
-            return super(Region, cls).__new__(
+        region = opening.when_there(
+            lambda: Compiled.__new__(
                 cls, path, how, size, max_size, writable, perm, sparse, populate, follow_symlinks, any_owner, -1
-            )
-
-        region = opening.when_there(attempt, path, how != "open", wait)
+            ),
+            path,
+            how != "open",
+            wait,
+        )
         region._name = None if name is None else os.fspath(name)
         return region
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 
-from . import _core, departure, files, handles, opening, travel
+from . import departure, files, handles, opening, travel
+from ._core import Segment
 from .errors import SegmentMismatch
 from .names import resolve
 
@@ -63,14 +64,15 @@ class SegmentObject:
     The public classes derive from it; it cannot be made by itself.
     """
 
-    __slots__ = ()
+    if not TYPE_CHECKING:  # The classes have slots for what is set here, which a type checker does not see.
+        __slots__ = ()
 
     #: The kind, as the segment says it.
     _kind: ClassVar[str]
     #: What people call it.
     _noun: ClassVar[str]
     #: The file, by a handle of this object's own.
-    _segment: _core.Segment
+    _segment: Segment
     #: What it was opened by.
     _name: str | None
     #: What it is called in its namespace; ``None`` when it has the segment for itself.
@@ -83,19 +85,18 @@ class SegmentObject:
     if TYPE_CHECKING:
 
         @property
-        def closed(self) -> bool: ...
+        def closed(self) -> bool:
+            """Whether `close` was called."""
 
     # Making
 
     @classmethod
-    def _over(cls, segment: _core.Segment, offset: int, *own: Any) -> Self:
+    def _over(cls, segment: Segment, offset: int, *own: Any) -> Self:
         """Make the compiled half of an instance."""
         raise NotImplementedError
 
     @classmethod
-    def _attach(
-        cls, segment: _core.Segment, offset: int, name: str | None, entry: str | None, own: tuple[Any, ...]
-    ) -> Self:
+    def _attach(cls, segment: Segment, offset: int, name: str | None, entry: str | None, own: tuple[Any, ...]) -> Self:
         thing = cls._over(segment, offset, *own)
         thing._segment, thing._offset, thing._name, thing._entry, thing._own = segment, offset, name, entry, own
         try:
@@ -142,8 +143,8 @@ class SegmentObject:
         fields, given, parameters = plan
         schema = _written(fields)
 
-        def attempt() -> _core.Segment:
-            return _core.Segment(
+        def attempt() -> Segment:
+            return Segment(
                 path,
                 manner,
                 cls._kind,
@@ -180,7 +181,7 @@ class SegmentObject:
         opening.check_wait(wait)
         path = resolve(name)
 
-        def attempt() -> _core.Segment:
+        def attempt() -> Segment:
             return _opened(path, cls._kind, writable, follow_symlinks, any_owner)
 
         segment = opening.when_there(attempt, path, False, wait)
@@ -211,7 +212,8 @@ class SegmentObject:
         Raises:
             FileNotFoundError: It does not exist, also after ``wait`` seconds.
             PermissionError: It belongs to another user, or may not be opened in that mode.
-            SegmentMismatch: The file is something else, or of a format that this version does not know; a ``ValueError``.
+            SegmentMismatch: The file is something else, or of a format that this version does not know; a
+                ``ValueError``.
 
         Example:
             >>> from samemap import Event
@@ -411,13 +413,13 @@ class SegmentObject:
             os.close(fd)
         try:
             entry = _entry_at(segment, offset)
-            return cls._arrive(segment, None, entry, own)
+            return cls._adopt(segment, None, entry, own)
         except BaseException:
             segment.close()
             raise
 
     @classmethod
-    def _arrive(cls, segment: _core.Segment, name: str | None, entry: str | None, own: tuple[Any, ...]) -> Self:
+    def _adopt(cls, segment: Segment, name: str | None, entry: str | None, own: tuple[Any, ...]) -> Self:
         """Attach to an object in a segment that was just opened."""
         found = (segment.kind, 0) if entry is None else segment.find(entry)
         if found is None:
@@ -445,14 +447,14 @@ class SegmentObject:
         mode, name, entry, own = details
         kind = cls._kind if entry is None else "Namespace"
         segment = _opened(path, kind, mode == "rw", follow_symlinks=True, any_owner=True)
-        return cls._arrive(segment, name, entry, own)
+        return cls._adopt(segment, name, entry, own)
 
     @classmethod
     def _from_descriptor(
         cls, fd: int, _: str | None, details: tuple[Mode, str | None, str | None, tuple[Any, ...]]
     ) -> Self:
         mode, name, entry, own = details
-        return cls._arrive(_behind(fd, mode == "rw"), name, entry, own)
+        return cls._adopt(_behind(fd, mode == "rw"), name, entry, own)
 
 
 class Closing(SegmentObject):
@@ -488,21 +490,21 @@ def refuse_disagreement(called: str, found: Mapping[str, object], given: Mapping
             )
 
 
-def again(segment: _core.Segment) -> _core.Segment:
+def again(segment: Segment) -> Segment:
     """Open a segment once more, to be closed by itself."""
     return _behind(segment.fileno(), segment.mode == "rw")
 
 
-def _behind(fd: int, writable: bool) -> _core.Segment:
+def _behind(fd: int, writable: bool) -> Segment:
     path = files.path_of(fd)
-    return _core.Segment(path, "descriptor", None, (0, 0, 0), 0, "", 0, writable, False, True, fd)
+    return Segment(path, "descriptor", None, (0, 0, 0), 0, "", 0, writable, False, True, fd)
 
 
-def _opened(path: str, kind: str, writable: bool, follow_symlinks: bool, any_owner: bool) -> _core.Segment:
-    return _core.Segment(path, "open", kind, (0, 0, 0), 0, "", 0, writable, follow_symlinks, any_owner, -1)
+def _opened(path: str, kind: str, writable: bool, follow_symlinks: bool, any_owner: bool) -> Segment:
+    return Segment(path, "open", kind, (0, 0, 0), 0, "", 0, writable, follow_symlinks, any_owner, -1)
 
 
-def _entry_at(segment: _core.Segment, offset: int) -> str | None:
+def _entry_at(segment: Segment, offset: int) -> str | None:
     """Return the name of the object there; ``None`` when it has the segment for itself."""
     if offset == 0:
         return None
@@ -521,7 +523,7 @@ def _written(fields: Mapping[str, object]) -> str:
     return json.dumps(fields)
 
 
-def _read(segment: _core.Segment) -> Mapping[str, object]:
+def _read(segment: Segment) -> Mapping[str, object]:
     if segment.schema == "{}":
         return {}
     import json

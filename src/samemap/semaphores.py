@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 
-from . import _core, aio
+from . import aio
+from ._core import Semaphore as Compiled
 from .errors import SegmentMismatch
 from .ownership import shares
 from .records import Record
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, ClassVar, Literal, Self, TypeAlias, Unpack
 
+    from ._core import Segment
     from .records import Share
     from .segments import Making, Name, Options, Plan
 
@@ -47,14 +49,14 @@ class SemaphoreStats(Record):
     participants: int
 
 
-class _Permits(SegmentObject, _core.Semaphore):
+class _Permits(SegmentObject, Compiled):
     """What both kinds have."""
 
     __slots__ = STATE
     _kind = "Semaphore"
     _is_bounded: ClassVar[bool]
 
-    def __new__(  # noqa: D102 - the classes describe it
+    def __new__(
         cls,
         name: Name = None,
         value: int | None = None,
@@ -110,8 +112,8 @@ class _Permits(SegmentObject, _core.Semaphore):
         return {"value": self.initial, "bound": self.bound, "on_owner_death": self.on_owner_death}
 
     @classmethod
-    def _over(cls, segment: _core.Segment, offset: int, *own: Any) -> Self:
-        return _core.Semaphore.__new__(cls, segment, offset)
+    def _over(cls, segment: Segment, offset: int, *own: Any) -> Self:
+        return Compiled.__new__(cls, segment, offset)
 
     def _check(self) -> None:
         if (self.bound is not None) != self._is_bounded:
@@ -122,7 +124,7 @@ class _Permits(SegmentObject, _core.Semaphore):
 
     @property
     def on_owner_death(self) -> WithDead:
-        """What becomes of the permits of a process that dies: ``"return"``: they come back; ``"keep"``: they are lost."""
+        """What becomes of the permits of the dead: ``"return"``: they come back; ``"keep"``: they are lost."""
         return "keep" if self.keep else "return"
 
     def get_value(self) -> int:
@@ -222,8 +224,8 @@ class Semaphore(_Permits):
 
     Args:
         name: As for `Lock`.
-        value: How many permits there are at the start, 0 to 4294967294; 1 when it is created and none is given. One that
-            exists must have been made with as many; ``None`` takes it as it is.
+        value: How many permits there are at the start, 0 to 4294967294; 1 when it is created and none is given. One
+            that exists must have been made with as many; ``None`` takes it as it is.
         on_owner_death: What becomes of the permits of a process that dies: ``"return"``: they come back within 100 ms;
             ``"keep"``: they are lost, because permits are messages here, which one process sends and another takes.
             ``"return"`` when it is created and none is given.

@@ -1,4 +1,4 @@
-"""How an object goes to another process: by descriptor while that is being spawned, else by path, else by descriptor."""
+"""How objects go to other processes: by descriptor to one that is being spawned, else by path, else by descriptor."""
 
 from __future__ import annotations
 

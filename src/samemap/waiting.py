@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from . import _core, aio
+from . import aio
+from ._core import begin_wait, wait_any
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
@@ -46,7 +47,7 @@ def wait(objects: Iterable[T], timeout: float | None = None) -> list[T]:
         [<samemap.Semaphore anonymous value=1>]
     """
     given = list(objects)
-    return [given[index] for index in _core.wait_any(given, timeout)]
+    return [given[index] for index in wait_any(given, timeout)]
 
 
 async def wait_async(objects: Iterable[T], timeout: float | None = None) -> list[T]:
@@ -72,7 +73,7 @@ async def wait_async(objects: Iterable[T], timeout: float | None = None) -> list
     """
     given = list(objects)
     owner = aio.task_number()
-    pendings = [_core.begin_wait(thing, owner) for thing in given]
+    pendings = [begin_wait(thing, owner) for thing in given]
     try:
         if not await aio.any_finished(pendings, timeout):
             return []

@@ -42,7 +42,7 @@ def test_ls_shows_files_and_nothing_else(run, last, runtime_directory):
     with Region.create("another", 1 << 20, sparse=True, perm=0o640):
         pass
     heading, *lines = run("ls").output.splitlines()
-    assert heading.split() == ["NAME", "KIND", "SIZE", "ALLOCATED", "PERM", "OWNER", "MODIFIED", "PROCESSES"]
+    assert heading.split() == ["NAME", "KIND", "SIZE", "ALLOCATED", "PERM", "OWNER", "MODIFIED", "PROCS"]
     assert [line.split()[:5] for line in lines] == [
         ["another", "region", "1M", "0", "0640"],
         ["last", "region", "4K", "4K", "0600"],

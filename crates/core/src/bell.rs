@@ -104,6 +104,11 @@ needs_kernel! {
     use rustix::thread::futex;
     use rustix::time::{ClockId, Timespec, clock_gettime};
 
+    impl Bell {
+        /// Where its words are, each of 4 bytes: rings, listeners.
+        pub const OFFSETS: [usize; 2] = [std::mem::offset_of!(Self, rings), std::mem::offset_of!(Self, listeners)];
+    }
+
     /// A moment of the monotonic clock.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct Deadline(Timespec);

@@ -5,39 +5,57 @@ use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
-//T use crate::barrier::Barrier;
-//T use crate::condition::Condition;
-//T use crate::counter::Counter;
-//T use crate::directory::{self, Directory};
+use crate::barrier::Barrier;
+use crate::bell::Bell;
+use crate::condition::Condition;
+use crate::counter::Counter;
+use crate::directory::{self, Directory};
 use crate::error::Error;
-//T use crate::event::Event;
+use crate::event::Event;
 use crate::file;
-//T use crate::holdings::Holding;
-use crate::layout::{self, HEADER_SPACE, Header, Kind, Layout};
+use crate::holdings::Holding;
+use crate::layout::{self, Field, HEADER_SPACE, Header, Kind, Layout};
 use crate::lock::Lock;
-//T use crate::rlock::RLock;
+use crate::rlock::RLock;
 use crate::roster::Entry;
-//T use crate::rwlock::ReadWriteLock;
-//T use crate::semaphore::Semaphore;
+use crate::rwlock::ReadWriteLock;
+use crate::semaphore::Semaphore;
 use crate::tag::Tag;
-//T use crate::waiters::Waiter;
+use crate::waiters::Waiter;
+
+/// A part of other structures, without cache lines of its own.
+const BELL: Layout = Layout {
+    name: "Bell",
+    size: size_of::<Bell>(),
+    alignment: align_of::<Bell>(),
+    fields: &[
+        Field { name: "rings", offset: Bell::OFFSETS[0], size: 4 },
+        Field { name: "listeners", offset: Bell::OFFSETS[1], size: 4 },
+    ],
+};
+
+const _: () = assert!(size_of::<Bell>() == 8);
+
+/// The roster has entries, too.
+const DIRECTORY_ENTRY: Layout = Layout { name: "DirectoryEntry", ..directory::Entry::LAYOUT };
 
 /// Every structure of the format.
-pub const LAYOUTS: [Layout; 3] = [
+pub const LAYOUTS: [Layout; 15] = [
     Header::LAYOUT,
     Entry::LAYOUT,
+    BELL,
     Lock::LAYOUT,
-    //T RLock::LAYOUT,
-    //T Holding::LAYOUT,
-    //T Semaphore::LAYOUT,
-    //T Event::LAYOUT,
-    //T Waiter::LAYOUT,
-    //T Condition::LAYOUT,
-    //T Barrier::LAYOUT,
-    //T Counter::LAYOUT,
-    //T ReadWriteLock::LAYOUT,
-    //T Directory::LAYOUT,
-    //T directory::Entry::LAYOUT,
+    RLock::LAYOUT,
+    Holding::LAYOUT,
+    Semaphore::LAYOUT,
+    Event::LAYOUT,
+    Waiter::LAYOUT,
+    Condition::LAYOUT,
+    Barrier::LAYOUT,
+    Counter::LAYOUT,
+    ReadWriteLock::LAYOUT,
+    Directory::LAYOUT,
+    DIRECTORY_ENTRY,
 ];
 
 /// What this build takes the sizes and alignments of all structures to be.

@@ -24,7 +24,9 @@
 //! | 2 | `mapping` | the only `mmap`, `mremap`, `munmap` |
 //! | 2 | [`process`] | what the process must put right around a fork |
 //! | 2 | [`waiters`] | a table of those who wait |
+//! | 3 | [`barrier`] | waiting for each other |
 //! | 3 | [`condition`] | waiting for news, with a lock |
+//! | 3 | [`directory`] | objects by name |
 //! | 3 | [`region`] | raw shared bytes |
 //! | 3 | [`rlock`] | a lock that its holder can take again |
 //! | 3 | [`roster`] | who takes part in a segment, and who of them lives |
@@ -41,9 +43,11 @@ compile_error!("samemap reserves address space generously: it needs a 64-bit mac
 compile_error!("samemap stands on Linux: futexes, memfds, O_TMPFILE");
 
 pub mod atomic;
+pub mod barrier;
 pub mod bell;
 pub mod condition;
 pub mod counter;
+pub mod directory;
 pub mod event;
 pub mod gate;
 pub mod holdings;

@@ -1,12 +1,14 @@
 //! Floor 7: what somebody waits for, as one thing that can be tried, slept for and given up, whoever drives it.
 
+use crate::barrier::{Arrival, Passage};
 use crate::bell::Attempt;
 use crate::condition;
 use crate::counter::Counter;
 use crate::error::Error;
 use crate::event::Event;
+use crate::layout::Kind;
 use crate::lock::{Dead, Lock, Taken, Turn};
-use crate::objects;
+use crate::objects::{self, Parameters};
 use crate::rlock::RLock;
 use crate::rwlock;
 use crate::segment::Segment;
@@ -81,6 +83,14 @@ pub enum Wanted {
     Write(rwlock::Writing, Dead),
     /// To know that one could write.
     FreeToWrite,
+    /// All parties of a barrier.
+    Parties(Arrival),
+    /// To let the parties of a barrier go, as the last to arrive.
+    Trip,
+    /// To make a barrier whole and empty.
+    Reset,
+    /// An object of a namespace, which is made if there is none.
+    Object(String, Kind, Parameters),
     /// An event, since it was in this generation.
     Event(u32),
     /// A counter that is this.
@@ -96,6 +106,10 @@ pub enum Outcome {
     Done,
     /// It is so, with this value.
     Value(i64),
+    /// How an arrival at a barrier ended.
+    Passage(Passage),
+    /// It is at this offset of the body.
+    At(usize),
     /// More permits were given back than this bound allows; nothing has changed.
     TooMany(u32),
 }
@@ -192,6 +206,22 @@ impl Operation {
                 let (lock, held) = objects::read_write_lock(segment, at)?;
                 map(lock.look_to_write(held, caller, asking.ask), |()| Outcome::Done)
             }
+            Wanted::Parties(arrival) => {
+                let (barrier, places) = objects::barrier(segment, at)?;
+                map(barrier.attempt(places, caller, arrival, asking.ask), Outcome::Passage)
+            }
+            Wanted::Trip => {
+                let (barrier, places) = objects::barrier(segment, at)?;
+                map(barrier.trip(places, caller, asking.ask), Outcome::Passage)
+            }
+            Wanted::Reset => {
+                let (barrier, places) = objects::barrier(segment, at)?;
+                map(barrier.reset(places, caller, asking.ask), |()| Outcome::Done)
+            }
+            Wanted::Object(name, kind, parameters) => {
+                let found = objects::find_or_add(segment, caller, asking.ask, name, *kind, *parameters)?;
+                map(found, |found| Outcome::At(found.offset))
+            }
             Wanted::Event(begun) => map(segment.at::<Event>(at)?.attempt(*begun), |()| Outcome::Done),
             Wanted::Counter(comparison, with) => {
                 let counter: &Counter = segment.at(at)?;
@@ -219,8 +249,12 @@ impl Operation {
                 lock.lock().pass_on();
             }
             Wanted::FreeToWrite => objects::read_write_lock(segment, self.offset)?.0.pass_on(),
+            Wanted::Parties(arrival) => {
+                let _ = objects::barrier(segment, self.offset)?.0.abandon(arrival);
+            }
+            Wanted::Trip => objects::barrier(segment, self.offset)?.0.abort(),
             // The wait ends when the caller has the lock again.
-            Wanted::Read(_) | Wanted::News(_) | Wanted::Release(_) | Wanted::Event(_) | Wanted::Counter(..) => {}
+            Wanted::Read(_) | Wanted::News(_) | Wanted::Reset | Wanted::Release(_) | Wanted::Event(_) | Wanted::Counter(..) | Wanted::Object(..) => {}
         }
         Ok(())
     }
@@ -251,7 +285,12 @@ impl Operation {
                 // Its own, so there is nothing to wait for.
                 let _ = semaphore.attempt_release(held, caller, true, 1);
             }
-            Wanted::News(_) | Wanted::Release(_) | Wanted::Event(_) | Wanted::Counter(..) => {}
+            // It was the last, and goes away without letting the others go.
+            Wanted::Parties(arrival) => {
+                let _ = objects::barrier(segment, self.offset)?.0.abandon(arrival);
+            }
+            Wanted::Trip | Wanted::Reset | Wanted::News(_) | Wanted::Release(_) => {}
+            Wanted::Event(_) | Wanted::Counter(..) | Wanted::Object(..) => {}
         }
         Ok(())
     }

@@ -22,8 +22,8 @@ use crate::file::refused;
 use crate::layout::shared;
 use crate::tag::{Living, Tag};
 
-/// The owner of the entry takes part.
-const PRESENT: u32 = 1 << 31;
+/// The mark in an entry's state: its owner takes part.
+pub const PRESENT: u32 = 1 << 31;
 
 shared! {
     /// An entry of the roster.

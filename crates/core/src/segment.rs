@@ -358,6 +358,11 @@ impl Segment {
         &self.header
     }
 
+    /// Bytes of its body.
+    pub fn body_size(&self) -> usize {
+        self.header.body_size as usize
+    }
+
     /// What it holds.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -80,7 +80,7 @@ pub(crate) fn owner_died(py: Python<'_>, segment: &Segment, tag: Tag) -> PyErr {
         let path = segment.path().map(|path| path.display().to_string());
         py.import("samemap.errors")?.getattr("OwnerDied")?.call1((path, pid, command, when))
     };
-    raised().map_or_else(|error| error, |error| PyErr::from_value(error))
+    raised().map_or_else(|error| error, PyErr::from_value)
 }
 
 /// The exception for a release of an `RLock` by a thread that does not hold it.
@@ -95,4 +95,11 @@ pub(crate) fn not_owner(segment: &Segment, me: Tag, not: NotOwner) -> PyErr {
         "this thread cannot release what it does not hold: thread {thread} of this process (pid {}) holds it",
         std::process::id()
     ))
+}
+
+/// `samemap.BrokenBarrierError`, with its reason.
+#[cold]
+pub(crate) fn broken_barrier(py: Python<'_>, why: &str) -> PyErr {
+    let raised = || py.import("samemap.brokenbarrier")?.getattr("BrokenBarrierError")?.call1((why,));
+    raised().map_or_else(|error| error, PyErr::from_value)
 }

@@ -4,6 +4,7 @@
 use pyo3::prelude::*;
 
 mod arguments;
+mod barrier;
 mod condition;
 mod counter;
 mod drive;
@@ -34,6 +35,8 @@ mod _core {
 
     #[pymodule_export]
     use super::errors::{SegmentMismatch, SegmentTruncated};
+    #[pymodule_export]
+    use super::barrier::Barrier;
     #[pymodule_export]
     use super::condition::Condition;
     #[pymodule_export]

@@ -36,12 +36,6 @@ impl Object {
         segment.at(offset).map_err(|error| raise(segment, &error))
     }
 
-    /// So many structures from an offset of the body.
-    pub(crate) fn slice<T: Shared>(&self, offset: usize, count: usize) -> PyResult<&[T]> {
-        let segment = self.handle.segment();
-        segment.slice(offset, count).map_err(|error| raise(segment, &error))
-    }
-
     /// This process, which the object must be open for, and not read-only.
     #[inline(always)]
     pub(crate) fn tag(&self) -> PyResult<Tag> {

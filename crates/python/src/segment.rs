@@ -10,10 +10,12 @@ use samemap_core::error::Error;
 use samemap_core::file::Trust;
 use samemap_core::layout::Kind;
 use samemap_core::objects::{self, Parameters};
+use samemap_core::operation::{Operation, Outcome, Wanted};
 use samemap_core::segment::{self, Handle, New};
 use samemap_core::tag::Tag;
 
-use crate::drive::{check_open, raise};
+use crate::arguments::Timeout;
+use crate::drive::{check_open, drive, raise};
 use crate::errors;
 use crate::participant::{Participant, seconds};
 
@@ -176,6 +178,34 @@ impl Segment {
         let roster = segment.roster().map_err(|error| raise(segment, &error))?;
         let found = Tag::read(tag).and_then(|tag| roster.describe(tag));
         Ok(found.map(|participant| Participant { participant }))
+    }
+
+    /// Return the objects that it holds: name, kind and offset in the body; one without a name, unless it is a namespace.
+    fn objects(&self) -> PyResult<Vec<(String, &'static str, usize)>> {
+        let segment = self.handle()?.segment();
+        if segment.kind() != Kind::Namespace {
+            return Ok(vec![(String::new(), segment.kind().name(), 0)]);
+        }
+        let found = objects::list(segment).map_err(|error| raise(segment, &error))?;
+        segment.check().map_err(|error| raise(segment, &error))?;
+        Ok(found.into_iter().map(|(name, kind, offset)| (name, kind.name(), offset)).collect())
+    }
+
+    /// Return kind and offset of an object of a namespace; ``None`` where there is none of that name.
+    fn find(&self, name: &str) -> PyResult<Option<(&'static str, usize)>> {
+        let found = self.objects()?.into_iter().find(|(found, ..)| found == name);
+        Ok(found.map(|(_, kind, offset)| (kind, offset)))
+    }
+
+    /// Return the offset of an object of a namespace, which is made if there is none of that name.
+    fn add(&self, py: Python<'_>, name: String, kind_name: &str, parameters: [i64; 3]) -> PyResult<usize> {
+        let handle = self.handle()?;
+        let wanted = Wanted::Object(name, kind(kind_name)?, Parameters(parameters));
+        let mut operation = Operation { offset: 0, wanted };
+        match drive(py, handle, Timeout::Never, &mut operation)? {
+            Some(Outcome::At(offset)) => Ok(offset),
+            _ => Err(raise(handle.segment(), &Error::Closed)),
+        }
     }
 
     /// Take the places of the dead from them, and return who they were.

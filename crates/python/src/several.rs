@@ -66,8 +66,8 @@ impl<'py> Waitable<'py> {
 
 /// Begin to wait until an object is ready, for a task; `owner` is its number.
 #[pyfunction]
-pub(crate) fn begin_wait(object: &Bound<'_, PyAny>, owner: u64) -> PyResult<Pending> {
-    let waited = Waitable::new(object)?;
+pub(crate) fn begin_wait(thing: &Bound<'_, PyAny>, owner: u64) -> PyResult<Pending> {
+    let waited = Waitable::new(thing)?;
     Pending::new(waited.handle(), waited.operation(owner)?, |py, _| Ok(py.None()))
 }
 

@@ -305,12 +305,12 @@ def _show(finding: Finding) -> None:
         _show_line("--fix", finding.fix.value if finding.fix else "leaves it as it is")
 
 
-def _show_line(label: str, text: str, colour: str | None = None) -> None:
+def _show_line(label: str, text: str, colour: str | None = None, column: int = 10) -> None:
     width = max(shutil.get_terminal_size().columns, 40)
-    indent = " " * 12
+    indent = " " * (column + 2)
     # Paths and commands stay whole, so that they can be copied.
     wrapped = textwrap.wrap(printable(text), width - len(indent), break_long_words=False, break_on_hyphens=False)
-    click.echo(f"  {click.style(label.ljust(10), fg=colour)}" + f"\n{indent}".join(wrapped or [""]))
+    click.echo(f"  {click.style(label.ljust(column), fg=colour)}" + f"\n{indent}".join(wrapped or [""]))
 
 
 def _conclude(examination: Examination, remaining: int) -> None:
@@ -320,4 +320,4 @@ def _conclude(examination: Examination, remaining: int) -> None:
         return
     click.echo(click.style("Nothing is wrong. This was checked:", bold=True))
     for subject, found in examination.checked.items():
-        _show_line(subject, found)
+        _show_line(subject, found, column=max(map(len, examination.checked)) + 2)

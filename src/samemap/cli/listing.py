@@ -113,7 +113,7 @@ def list_regions(directory: Path | None, as_json: bool) -> None:
     KIND is 'region' for raw bytes, and the class of what a segment holds: Lock, Event, ... It is '?' for
     what you may not read, and for a segment that this version does not understand; 'stat' says why.
 
-    PROCESSES says how many map the file. The kernel shows the mappings of other users' processes to root
+    PROCS says how many map the file. The kernel shows the mappings of other users' processes to root
     only, and those of other containers to nobody inside: a '?' after the number says that some could not
     be looked at.
 
@@ -128,7 +128,7 @@ def list_regions(directory: Path | None, as_json: bool) -> None:
             processes = len(found.holders[facts.identity])
             echo_json({**facts.record(), "processes": processes, "unseen_processes": found.unseen})
     elif regions:
-        heading = ("NAME", "KIND", "SIZE", "ALLOCATED", "PERM", "OWNER", "MODIFIED", "PROCESSES")
+        heading = ("NAME", "KIND", "SIZE", "ALLOCATED", "PERM", "OWNER", "MODIFIED", "PROCS")
         lines = table([heading, *(_row(facts, found) for facts in regions)], right=frozenset({2, 3, 7}))
         for number, line in enumerate(lines):
             click.echo(click.style(line, bold=True) if number == 0 else line)
@@ -271,7 +271,8 @@ def _shown_text(text: str | None) -> str:
 
 
 def _shown_time(seconds: float) -> str:
-    return iso_time(seconds)[:19].replace("T", " ")
+    # To the minute: a line is to fit a terminal of 80 columns.
+    return iso_time(seconds)[:16].replace("T", " ")
 
 
 def _exact_size(size: int) -> str:

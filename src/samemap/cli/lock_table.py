@@ -96,7 +96,7 @@ def _waiting(waiters: tuple[Waiter, ...]) -> str:
         return "-"
     pids = [f"{waiter.pid}{'' if waiter.is_here else '?'}" for waiter in waiters[:MOST_PIDS]]
     more = ["…"] if len(waiters) > MOST_PIDS else []
-    return f"{sum(waiter.count for waiter in waiters)}: {' '.join(pids + more)}"
+    return f"{sum(waiter.sleepers for waiter in waiters)}: {' '.join(pids + more)}"
 
 
 def _marked(start: str, row: Row) -> str:
@@ -108,8 +108,8 @@ def _essence(hold: Hold) -> str:
     words = ["gone" if hold.pid is None else f"{hold.pid}{'' if hold.is_here else '?'}"]
     if hold.role != "holder":
         words.append(hold.role)
-    if hold.count > 1:
-        words.append(f"×{hold.count}")  # noqa: RUF001 - a multiplication sign
+    if hold.amount > 1:
+        words.append(f"×{hold.amount}")  # noqa: RUF001 - a multiplication sign
     if not hold.alive:
         words.append(f"died: {hold.on_death}")
     return " ".join(words)

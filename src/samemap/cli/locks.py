@@ -131,8 +131,11 @@ def _rows_of(name: str, path: str, trust: Trust, *, listed: bool = False) -> Ite
             if not sights and segment.kind == "Namespace":
                 sights = [Sight("", "Namespace", "empty")]
     except (OSError, ValueError, IndexError) as error:
-        if listed and isinstance(error, FileNotFoundError):
-            return  # it went meanwhile
+        if isinstance(error, FileNotFoundError):
+            if listed:
+                return  # it went meanwhile
+            # Not with the cures for regions.
+            error = FileNotFoundError(error.errno, os.strerror(error.errno or 0), path)
         problem = explain(error, path) if isinstance(error, OSError) else f"{printable(path)}: {problem_of(error)}"
         sights = [Sight("", None, trouble(error), problem=problem)]
     yield from (Row(name, path, sight) for sight in sights)

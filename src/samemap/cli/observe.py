@@ -31,7 +31,7 @@ class Hold(NamedTuple):
         alive: Whether it lives.
         is_here: Whether its pid means the same process here; in another pid namespace it does not.
         since: When it took the object, in seconds since 1970; ``None`` where nobody notes that.
-        count: How many permits or read locks it holds.
+        amount: How many permits or read locks it holds.
         thread: Its thread, where that matters.
         role: What it is to the object: ``"holder"``, ``"writer"``, ``"next writer"`` or ``"reader"``.
         on_death: Who deals with its death, if it is dead.
@@ -43,7 +43,7 @@ class Hold(NamedTuple):
     alive: bool
     is_here: bool
     since: float | None
-    count: int
+    amount: int
     thread: int | None
     role: str
     on_death: str
@@ -62,13 +62,13 @@ class Waiter(NamedTuple):
         pid: Its number, as it sees itself.
         command: Its command line, or the start of it.
         is_here: Whether its pid means the same process here.
-        count: How many of its threads and tasks wait.
+        sleepers: How many of its threads and tasks wait.
     """
 
     pid: int
     command: str
     is_here: bool
-    count: int
+    sleepers: int
 
 
 class Sight(NamedTuple):
@@ -133,7 +133,7 @@ class _Place(NamedTuple):
         tag: int,
         on_death: str,
         since: float | None = None,
-        count: int = 1,
+        amount: int = 1,
         thread: int | None = None,
         role: str = "holder",
     ) -> Hold:
@@ -141,13 +141,13 @@ class _Place(NamedTuple):
         # Others write it: a time that cannot be is none.
         when = since if since is not None and 0 < since <= time.time() + 1 else None
         if found is None:
-            return Hold(None, "", None, False, True, when, count, None, role, on_death)
+            return Hold(None, "", None, False, True, when, amount, None, role, on_death)
         is_here = _is_here(found, self.here)
         # Above the kernel's number of a thread stands one of its process; tasks have greater ones.
         low = thread & 0xFFFF_FFFF if thread else 0
         number = low if 0 < low < FIRST_TASK else None
         who = (found.pid, found.command, found.user, found.alive, is_here)
-        return Hold(*who, when, count, number, role, on_death)
+        return Hold(*who, when, amount, number, role, on_death)
 
     def holder(self, held: tuple[int, float, int] | None, role: str = "holder") -> tuple[Hold, ...]:
         if held is None:
@@ -220,7 +220,7 @@ def _look_at_lock(kind: type[_core.Lock] | type[_core.RLock], place: _Place) -> 
 def _look_at_semaphore(place: _Place) -> Sight:
     with closing(_core.Semaphore(place.segment, place.offset)) as semaphore:
         value, initial, bound = semaphore.value, semaphore.initial, semaphore.bound
-        held = tuple(place.hold(tag, "next acquirer gets it", count=count) for tag, count in semaphore.holders())
+        held = tuple(place.hold(tag, "next acquirer gets it", amount=amount) for tag, amount in semaphore._holders())
     state = f"{value} free" if bound is None else f"{value} of {bound} free"
     numbers = {"value": value, "initial": initial, "bound": bound}
     return Sight("", None, state, held, place.waiters(), None, numbers)
@@ -234,14 +234,14 @@ def _look_at_event(place: _Place) -> Sight:
 
 def _look_at_condition(place: _Place) -> Sight:
     with closing(_core.Condition(place.segment, place.offset)) as condition:
-        notified = place.waiters(condition.waiters())
-        lock = condition.lock_offset
+        notified = place.waiters(condition._waiters())
+        lock = condition._lock_offset
     with closing(_core.RLock(place.segment, lock, False)) as own:
         held = place.holder(own._holder())
         recovered, _ = own.counts()
     known = {waiter.pid for waiter in notified}
     queued = tuple(waiter for waiter in place.waiters() if waiter.pid not in known)
-    numbers = {"waiting_for_notify": sum(waiter.count for waiter in notified)}
+    numbers = {"waiting_for_notify": sum(waiter.sleepers for waiter in notified)}
     return Sight("", None, "held" if held else "free", held, notified + queued, recovered, numbers)
 
 
@@ -262,14 +262,17 @@ def _look_at_counter(place: _Place) -> Sight:
 def _look_at_read_write_lock(place: _Place) -> Sight:
     with closing(_core.ReadWriteLock(place.segment, place.offset, False)) as lock:
         readers = tuple(
-            place.hold(tag, "next writer passes it", count=count, role="reader") for tag, count in lock.readers()
+            place.hold(tag, "next writer passes it", amount=amount, role="reader") for tag, amount in lock._readers()
         )
-        # A writer that has come first holds newcomers off, and waits until the readers have left.
-        writer = place.holder(lock._writer(), role="next writer" if readers else "writer")
-    reading = sum(hold.count for hold in readers)
-    state = f"{reading} reading" if readers else "writing" if writer else "free"
-    numbers = {"readers": reading, "is_writing": state == "writing"}
-    return Sight("", None, state, writer + readers, place.waiters(), None, numbers)
+        # One that waits for readers to leave holds newcomers off already.
+        is_draining = lock._is_draining()
+        writer = place.holder(lock._writer(), role="next writer" if is_draining else "writer")
+        recovered, _ = lock.counts()
+    reading = sum(hold.amount for hold in readers)
+    is_writing = bool(writer) and not is_draining
+    state = "writing" if is_writing else f"{reading} reading" if readers else "free"
+    numbers = {"readers": reading, "is_writing": is_writing}
+    return Sight("", None, state, writer + readers, place.waiters(), recovered, numbers)
 
 
 _LOOKS: dict[str, Callable[[_Place], Sight]] = {

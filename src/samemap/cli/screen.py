@@ -14,7 +14,7 @@ __all__ = ["Screen"]
 # Source: XTerm Control Sequences, "DEC Private Mode Set": 1049 the other screen, 7 wrapping, 25 the cursor.
 _ENTER = "\x1b[?1049h\x1b[?7l\x1b[?25l"
 _LEAVE = "\x1b[?25h\x1b[?7h\x1b[?1049l"
-_HOME, _END_OF_LINE, _BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
+_HOME, _CLEAR_LINE, _BELOW = "\x1b[H", "\x1b[2K", "\x1b[J"
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
@@ -41,14 +41,16 @@ class Screen:
         Args:
             lines: Lines, styled; longer ones than the terminal are cut by it.
         """
-        height = shutil.get_terminal_size().lines
+        # The cursor stands below them.
+        height = shutil.get_terminal_size().lines - 1
         self._last = lines
         if len(lines) > height:
             lines = [*lines[: height - 1], f"... {len(lines) - height + 1} more lines"]
         ctx = click.get_current_context(silent=True)
         if ctx is not None and ctx.color is False:
             lines = [click.unstyle(line) for line in lines]
-        self._write(_HOME + "\n".join(line + _END_OF_LINE for line in lines) + _BELOW)
+        # Each line is cleared before it is written: afterwards, that would take the last character of a full one.
+        self._write(_HOME + "\n".join(_CLEAR_LINE + line for line in lines) + "\n" + _BELOW)
 
     def _write(self, text: str) -> None:
         click.echo(text, nl=False, color=True)

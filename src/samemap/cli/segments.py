@@ -142,10 +142,20 @@ def looked_at(path: str | os.PathLike[str], trust: Trust | None = None, fd: int 
         OSError: It cannot be opened.
     """
     links, owners = (trust["follow_symlinks"], trust["any_owner"]) if trust else (False, False)
-    how = "open" if fd is None else "descriptor"
     try:
-        number = -1 if fd is None else fd
-        segment = Segment(os.fspath(path), how, None, [0, 0, 0], 0, "", 0, False, links, owners, number)
+        segment = Segment(
+            os.fspath(path),
+            "open" if fd is None else "descriptor",
+            None,
+            [0, 0, 0],
+            0,
+            "",
+            0,
+            False,
+            links,
+            owners,
+            -1 if fd is None else fd,
+        )
     except SegmentMismatch as error:
         raise _closer(error, os.fspath(path), fd) from error
     try:

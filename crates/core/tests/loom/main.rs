@@ -2,6 +2,7 @@
 #![cfg(loom)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod barrier;
 mod condition;
 mod counter;
 mod drive;

@@ -76,10 +76,10 @@ fn bounded(preemptions: usize, check: impl Fn() + Sync + Send + 'static) {
     model.check(check);
 }
 
-fn in_turn(keep: bool) {
-    bounded(2, move || {
+fn in_turn(threads: usize, preemptions: usize, keep: bool) {
+    bounded(preemptions, move || {
         let permits = permits(1, UNBOUNDED, keep);
-        let threads: Vec<_> = (1..3)
+        let others: Vec<_> = (1..threads)
             .map(|index| {
                 let permits = Arc::clone(&permits);
                 thread::spawn(move || {
@@ -92,28 +92,30 @@ fn in_turn(keep: bool) {
         permits.acquire(0, false);
         permits.add_one();
         permits.release(0, 1).unwrap();
-        for thread in threads {
-            thread.join().unwrap();
+        for other in others {
+            other.join().unwrap();
         }
         assert_eq!(permits.left(), 1);
         permits.acquire(0, false);
-        assert_eq!(permits.read(), 3);
+        assert_eq!(permits.read() as usize, threads);
     });
 }
 
 #[test]
 fn with_one_permit_it_is_one_at_a_time_and_nobody_is_forgotten() {
-    in_turn(false);
+    in_turn(2, 3, false);
+    in_turn(3, 1, false);
 }
 
 #[test]
 fn the_same_holds_where_permits_are_kept() {
-    in_turn(true);
+    in_turn(2, 3, true);
+    in_turn(3, 1, true);
 }
 
 #[test]
 fn no_more_are_inside_than_there_are_permits() {
-    bounded(2, || {
+    bounded(1, || {
         let permits = permits(2, 2, false);
         let enter = |index| {
             let permits = Arc::clone(&permits);
@@ -257,6 +259,25 @@ fn a_guard_that_died_is_taken_over_with_nothing_to_mend() {
         taker.join().unwrap();
         assert!(got || permits.poll(1));
         assert!(!permits.poll(2));
+    });
+}
+
+#[test]
+fn all_who_sleep_for_the_guard_are_woken() {
+    bounded(2, || {
+        let permits = permits(2, 2, false);
+        assert!(permits.semaphore.guard().try_acquire(tag(0)));
+        let takers: Vec<_> = (1..3)
+            .map(|index| {
+                let permits = Arc::clone(&permits);
+                thread::spawn(move || permits.acquire(index, false))
+            })
+            .collect();
+        permits.semaphore.guard().release(tag(0)).unwrap();
+        for taker in takers {
+            taker.join().unwrap();
+        }
+        assert_eq!(permits.left(), 0);
     });
 }
 

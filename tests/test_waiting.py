@@ -1,0 +1,103 @@
+"""`wait` for several objects."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from isolated import until
+
+from samemap import BoundedSemaphore, Counter, Event, Lock, ReadWriteLock, RLock, Semaphore, wait
+from samemap.segments import SegmentObject
+
+
+def test_those_that_are_ready_come_in_the_order_given() -> None:
+    event, lock, semaphore = Event(), Lock(), Semaphore(value=0)
+    assert wait([event, lock, semaphore]) == [lock]
+    event.set()
+    assert wait(iter([lock, semaphore, event])) == [lock, event]
+
+
+def test_nothing_is_taken() -> None:
+    lock, semaphore = Lock(), Semaphore(value=1)
+    assert wait([lock, semaphore]) == wait([lock, semaphore]) == [lock, semaphore]
+    assert (lock.locked(), semaphore.value) == (False, 1)
+
+
+def test_after_the_timeout_there_is_none() -> None:
+    assert wait([Event(), Semaphore(value=0)], timeout=0) == []
+    assert wait([Event(), Semaphore(value=0)], timeout=0.01) == []
+    assert wait([], timeout=0.01) == []
+
+
+def held_by_another(lock: Lock | ReadWriteLock) -> Callable[[], None]:
+    (lock.acquire if isinstance(lock, Lock) else lock.acquire_read)()
+    return lock.release if isinstance(lock, Lock) else lock.release_read
+
+
+@pytest.mark.parametrize(
+    ("thing", "begin"),
+    [
+        (Event, lambda event: event.set),
+        (Lock, held_by_another),
+        (ReadWriteLock, held_by_another),
+        (lambda: Semaphore(value=0), lambda semaphore: semaphore.release),
+        (lambda: BoundedSemaphore(value=1), lambda semaphore: (semaphore.acquire(), semaphore.release)[1]),
+    ],
+)
+def test_a_sleeper_is_woken_by_each(
+    thing: Callable[[], SegmentObject], begin: Callable[[SegmentObject], Callable[[], None]]
+) -> None:
+    waited, other = thing(), Event()
+    end = begin(waited)
+    came: list[object] = []
+    waiter = threading.Thread(target=lambda: came.append(wait([other, waited])))
+    waiter.start()
+    until(lambda: other.participants()[0].waiting == 1, "a sleeper")
+    assert came == []
+    end()
+    waiter.join(60)
+    assert came == [[waited]]
+
+
+def test_a_lock_that_the_thread_holds_is_ready_for_it_when_it_is_reentrant() -> None:
+    lock = RLock()
+    with lock:
+        assert wait([lock], timeout=0) == [lock]
+        came: list[object] = []
+        other = threading.Thread(target=lambda: came.append(wait([lock], timeout=0.01)))
+        other.start()
+        other.join(60)
+        assert came == [[]]
+
+
+def test_what_cannot_be_waited_for_is_named() -> None:
+    with pytest.raises(TypeError, match="cannot wait for a Counter"):
+        wait([Event(), Counter()])
+
+
+def test_a_closed_object_is_refused_also_while_it_is_waited_for() -> None:
+    event, closing = Event(), Event()
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            wait([event, closing])
+        except ValueError as error:
+            caught.append(error)
+
+    waiter = threading.Thread(target=run)
+    waiter.start()
+    until(lambda: event.stats().waiting == 1, "a sleeper")
+    closing.close()
+    waiter.join(60)
+    assert "closed" in str(caught[0])
+    with pytest.raises(ValueError, match="closed"):
+        wait([closing])
+
+
+@pytest.mark.parametrize("timeout", [-1, float("nan")])
+def test_a_timeout_that_makes_no_sense_is_refused(timeout: float) -> None:
+    with pytest.raises(ValueError, match="timeout"):
+        wait([Event()], timeout)
