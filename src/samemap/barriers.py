@@ -245,12 +245,18 @@ class Barrier(Closing, Compiled):
             [0, 1]
         """
         action, usual = self._own
+        seconds = usual if timeout is None else timeout
         pending = self._begin_arrive()
-        await aio.finished(pending, usual if timeout is None else timeout)
+        if not await aio.finished(pending, seconds):
+            from .errors import BrokenBarrierError
+
+            raise BrokenBarrierError(
+                f"the barrier is broken: this task waited for too long, {seconds:g} s; reset() makes it whole again"
+            )
         index, is_last = pending.result()
         if is_last:
             self._go_on(action)
-        return int(index)
+        return index
 
     def _go_on(self, action: Action | None) -> None:
         """Let all go on, after the action."""

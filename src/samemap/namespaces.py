@@ -209,7 +209,7 @@ class Namespace(Closing):
         """Open the `Lock` of that name in it, or create it.
 
         Args:
-            name: 1 to 47 bytes when encoded.
+            name: 1 to 48 bytes when encoded.
             on_owner_death: As for `Lock`.
 
         Returns:

@@ -100,8 +100,8 @@ impl Waiter {
 
     /// Its owner writes its number, and waits from now on.
     pub(crate) fn wait(&self, me: Tag, ticket: u64) {
-        // Release [waiter.ticket]: who sees this number also sees whose the entry is now.
-        self.ticket.store(ticket, Ordering::Release);
+        // Relaxed: it is read by those who have seen the next store.
+        self.ticket.store(ticket, Ordering::Relaxed);
         // Release [waiter.word]
         self.word.store(word_of(me, Phase::Waiting), Ordering::Release);
     }

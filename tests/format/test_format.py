@@ -1,0 +1,280 @@
+"""docs/format.md, include/samemap.h and a live segment say the same.
+
+crates/core/tests/format.rs holds the document to the Rust code; here it is held to what a C compiler makes of the header,
+and a C program reads what Python has made.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from isolated import until
+
+from samemap import _core
+
+ROOT = Path(__file__).parent.parent.parent
+DOCUMENT = (ROOT / "docs" / "format.md").read_text()
+HEADER = ROOT / "include" / "samemap.h"
+WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
+COMPILERS = {
+    "C11": ["gcc", "-std=c11"],
+    "C17, optimised": ["gcc", "-std=c17", "-O2"],
+    "C++11": ["g++", "-std=c++11", "-x", "c++"],
+    "C++20, optimised": ["g++", "-std=c++20", "-O2", "-x", "c++"],
+}
+Start = Callable[..., subprocess.Popen[str]]
+
+
+def compile(source: Path, program: Path, *compiler: str) -> Path:
+    line = [*compiler, *WARNINGS, f"-I{HEADER.parent}", "-o", str(program), str(source)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+def rows(*head: str) -> list[list[str]]:
+    """Return the rows of every table whose head begins so: the heading above, then the cells."""
+    found, heading, inside = [], "", False
+    for line in DOCUMENT.splitlines():
+        if line.startswith("#"):
+            heading = line.strip("#` ")
+        cells = [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+        if not line.startswith("|"):
+            inside = False
+        elif not inside:
+            inside = cells[: len(head)] == list(head)
+        elif not line.startswith("| -"):
+            found.append([heading, *cells])
+    return found
+
+
+def snake(name: str) -> str:
+    """Return a structure's or kind's name as C has it."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+@pytest.fixture(scope="module", params=COMPILERS.values(), ids=COMPILERS.keys())
+def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+    """Return what each compiler makes of the header."""
+    program = tmp_path_factory.mktemp("layout") / "layout"
+    compile(Path(__file__).parent / "layout.c", program, *request.param)
+    done = subprocess.run([program], capture_output=True, text=True, timeout=100, check=True)
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+def test_c_has_every_structure_of_the_document(compiled: list[list[str]]) -> None:
+    told = [[name, size, alignment] for _, name, size, alignment, _ in rows("structure", "bytes", "at a multiple of")]
+    assert told, "the document has no table of structures"
+    built = [line[1:] for line in compiled if line[0] == "structure"]
+    assert built == [[f"samemap_{snake(name)}", size, alignment] for name, size, alignment in told]
+    named = [in_c for *_, in_c in rows("structure", "bytes", "at a multiple of")]
+    assert named == [f"struct {name}" for name, *_ in built]
+
+
+def test_c_has_every_field_of_the_document(compiled: list[list[str]]) -> None:
+    told = [[f"samemap_{snake(row[0])}", *row[1:4]] for row in rows("field", "offset", "size")]
+    # In the order of the document, for both are told structure by structure.
+    assert [line[1:] for line in compiled if line[0] == "field"] == sorted_as_structures(told)
+
+
+def sorted_as_structures(fields: list[list[str]]) -> list[list[str]]:
+    """Return the fields by structure, in the order of the table of structures."""
+    order = [f"samemap_{snake(name)}" for _, name, *_ in rows("structure", "bytes", "at a multiple of")]
+    return sorted(fields, key=lambda field: order.index(field[0]))
+
+
+def test_c_has_every_constant_of_the_document(compiled: list[list[str]]) -> None:
+    told = {name: int(value.replace("_", ""), 0) for _, name, value, *_ in rows("constant", "value")}
+    assert {name: int(value) for kind, name, value, *_ in compiled if kind == "constant"} == told
+    # The program prints those that it knows; the header has no others.
+    defined = set(re.findall(r"#define SAMEMAP_(\w+) (?:U?INT|\d)", HEADER.read_text()))
+    assert defined == set(told)
+
+
+def test_c_has_every_kind_of_the_document(compiled: list[list[str]]) -> None:
+    told = {snake(name).upper(): number for _, number, name in rows("number", "kind")}
+    assert len(told) == len(re.findall(r"SAMEMAP_KIND_\w+ = ", HEADER.read_text()))
+    assert {name: value for kind, name, value, *_ in compiled if kind == "kind"} == told
+
+
+@pytest.mark.parametrize("field", ["uint32_t died;", "uint64_t since;", "uint64_t magic;"])
+def test_a_field_that_moves_does_not_compile(field: str, tmp_path: Path) -> None:
+    changed = tmp_path / "samemap.h"
+    changed.write_text(HEADER.read_text().replace(field, f"uint16_t moved; {field}", 1))
+    line = ["gcc", "-std=c11", "-fsyntax-only", "-x", "c", str(changed)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode != 0
+    assert "is elsewhere" in done.stderr
+
+
+def make(path: Path | None, kind: str, *parameters: int, schema: str = "", participants: int = 8) -> _core.Segment:
+    numbers = [*parameters, 0, 0, 0][:3]
+    how = "anonymous" if path is None else "create"
+    return _core.Segment(
+        None if path is None else str(path), how, kind, numbers, participants, schema, 0o600, True, False, False, -1
+    )
+
+
+HOLDER = """
+import signal, sys
+from samemap import _core
+segment = _core.Segment(sys.argv[1], "open", None, [0, 0, 0], 8, "", 0o600, True, False, False, -1)
+lock = _core.Lock(segment, 0, False)
+lock.acquire()
+(me,) = [found for found in segment.participants() if found.pid == __import__("os").getpid()]
+print(me._tag, flush=True)
+signal.pause()
+"""
+
+
+@pytest.fixture(scope="module")
+def inspect(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], list[str]]:
+    """Return a function that runs the C program on a file, and returns the lines that it printed."""
+    program = tmp_path_factory.mktemp("inspect") / "inspect"
+    compile(Path(__file__).parent / "inspect.c", program, "gcc", "-std=c11", "-O2")
+
+    def run(path: Path) -> list[str]:
+        done = subprocess.run([program, path], capture_output=True, text=True, timeout=100, check=False)
+        assert (done.returncode in (0, 3), done.stderr) == (True, ""), done
+        return done.stdout.splitlines()
+
+    return run
+
+
+class TestAProgramInC:
+    def test_reads_the_header(self, inspect: Callable[[Path], list[str]], tmp_path: Path) -> None:
+        path = tmp_path / "counter"
+        segment = make(path, "Counter", schema='{"unit": "°C"}')
+        lines = dict(line.split(" ", 1) for line in inspect(path))
+        assert lines["kind"] == "7"
+        assert lines["id"] == segment.id
+        assert int(lines["size"]) == segment.size == path.stat().st_size
+        assert int(lines["body"]) == segment.body
+        assert int(lines["creator"]) == segment.creator
+        assert int(lines["created"]) / 1e9 == segment.created
+        assert lines["schema"] == '{"unit": "°C"}'
+
+    def test_sees_who_lives_and_who_holds_a_lock(
+        self, inspect: Callable[[Path], list[str]], tmp_path: Path, start: Start
+    ) -> None:
+        path = tmp_path / "lock"
+        segment = make(path, "Lock")
+        lock = _core.Lock(segment, 0, False)
+        (me,) = segment.participants()
+        assert inspect(path)[-1] == "holder 0 index -1 epoch 0 waiters 0"
+        process = start(str(path), source=HOLDER)
+        assert process.stdout is not None
+        tag = int(process.stdout.readline())
+
+        def line(pid: int, tag: int, lives: str, waits: int = 0) -> str:
+            (found,) = [found for found in segment.participants() if found.pid == pid]
+            return f"participant {tag} pid {pid} {lives} waits {waits} for {found.command}"
+
+        holder = f"holder {tag} index {(tag & 1023) - 1} epoch {tag >> 10} waiters "
+        lines = inspect(path)
+        assert line(me.pid, me._tag, "lives") in lines
+        assert line(process.pid, tag, "lives") in lines
+        assert line(process.pid, tag, "lives").endswith(f"for {sys.executable} -u -c ")
+        assert lines[-1] == f"{holder}0"
+
+        process.send_signal(signal.SIGSTOP)
+        assert line(process.pid, tag, "lives") in inspect(path), "a stopped process lives"
+        waiter = threading.Thread(target=lock.acquire)
+        waiter.start()
+        until(lambda: inspect(path)[-1] == f"{holder}1", "the waiter's mark")
+        until(lambda: line(me.pid, me._tag, "lives", waits=1) in inspect(path), "the waiter")
+        process.kill()
+        process.wait()
+        waiter.join(30)
+        lines = inspect(path)
+        assert line(process.pid, tag, "dead") in lines, "the dead are listed until somebody takes their place"
+        assert lines[-1].startswith(f"holder {me._tag} ")
+        lock.release()
+        segment.close()
+
+    def test_refuses_what_python_refuses(self, inspect: Callable[[Path], list[str]], tmp_path: Path) -> None:
+        path = tmp_path / "lock"
+        make(path, "Lock").close()
+        whole = path.read_bytes()
+        checks = {
+            "magic": (0, 8, 0),
+            "version": (8, 4, 2),
+            "kind": (12, 4, 99),
+            "features": (16, 8, 1 << 40),
+            "fingerprint": (24, 8, 5),
+            "size": (64, 8, len(whole) + 1),
+            "participants": (84, 4, 1024),
+            "roster": (88, 8, 4097),
+            "body": (96, 8, (1 << 64) - 64),
+            "schema_size": (116, 4, 3969),
+        }
+        for field, (offset, size, value) in checks.items():
+            path.write_bytes(whole[:offset] + value.to_bytes(size, "little") + whole[offset + size :])
+            assert inspect(path) == [f"refused {field}"]
+            with pytest.raises(_core.SegmentMismatch, match=f"its {field} is "):
+                _core.Segment(str(path), "open", None, [0, 0, 0], 8, "", 0o600, True, False, False, -1)
+
+
+def word(segment: _core.Segment, offset: int, format: str = "I") -> int:
+    """Return a word of the body, as it is in the file."""
+    with open(f"/proc/self/fd/{segment.fileno()}", "rb", buffering=0) as file:
+        file.seek(segment.body + offset)
+        (value,) = struct.unpack(f"<{format}", file.read(struct.calcsize(format)))
+    assert isinstance(value, int)
+    return value
+
+
+class TestMarksAreWhereTheDocumentSays:
+    def test_of_an_event(self) -> None:
+        segment = make(None, "Event")
+        event = _core.Event(segment, 0)
+        assert word(segment, 0) == 0
+        event.set()
+        assert word(segment, 0) == 1 << 2 | 1
+        event.clear()
+        assert word(segment, 0) == 1 << 2
+        assert not event.wait(0)
+        assert word(segment, 0) == 1 << 2 | 2
+        event.set()
+        assert word(segment, 0) == 2 << 2 | 1
+
+    def test_of_a_lock_and_of_its_depth(self) -> None:
+        segment = make(None, "RLock")
+        lock = _core.RLock(segment, 0, False)
+        (me,) = segment.participants()
+        lock.acquire()
+        lock.acquire()
+        assert (word(segment, 0), word(segment, 72)) == (me._tag, 2)
+        assert word(segment, 64, "Q") & 0xFFFFFFFF == threading.get_native_id()
+        taken: list[bool] = []
+        thread = threading.Thread(target=lambda: taken.append(lock.acquire(timeout=0.05)))
+        thread.start()
+        thread.join(30)
+        assert taken == [False]
+        assert word(segment, 0) & ~(1 << 30) == me._tag | 1 << 31
+        lock.release()
+        lock.release()
+        assert word(segment, 64, "Q") == 0
+
+    def test_of_permits(self) -> None:
+        segment = make(None, "Semaphore", 3, 5, 0)
+        semaphore = _core.Semaphore(segment, 0)
+        (me,) = segment.participants()
+        assert semaphore.acquire()
+        assert semaphore.acquire()
+        assert [word(segment, offset) for offset in (64, 68, 72, 76, 80)] == [3, 3, 5, 0, 1]
+        assert word(segment, 128 + 64 * ((me._tag & 1023) - 1), "Q") == 2 << 32 | me._tag
+
+    def test_of_a_counter(self) -> None:
+        segment = make(None, "Counter", -2)
+        assert word(segment, 0, "q") == -2
+        _core.Counter(segment, 0).add(7)
+        assert word(segment, 0, "q") == 5
