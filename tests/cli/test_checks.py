@@ -69,7 +69,7 @@ def test_a_lock_of_a_dead_holder_is_found_and_left_to_the_next():
     assert first.found == "pid 4711 (python worker.py) died holding this Lock, which it took 1 min ago"
     assert first.cure == "none is needed: the next acquirer recovers it, and is told (lock.recovered, or OwnerDied)"
     assert first.fix is None
-    assert second.found.startswith("a process that is gone died holding")
+    assert second.found.startswith("a process that is gone ended holding")
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_the_healthy_are_told_what_was_checked(run, doing, last, runtime_directo
     shown = " ".join(result.stdout.split())
     assert shown.startswith("Nothing is wrong. This was checked: ")
     assert f"directory {runtime_directory}: private" in shown
-    assert "segments 1, with 1 object(s), and 1 place(s) in rosters taken by the living" in shown
+    assert "segments 1; objects: 1; living participants: 1 raw" in shown
     assert "raw regions 1;" in shown
     for subject in ("other files", "space in /dev/shm", "logout", "kernel", "/proc"):
         assert f" {subject} " in shown

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from datetime import datetime
 
@@ -398,6 +401,34 @@ def test_watch_gives_the_terminal_back(number, status):
     assert b"jobs" in last
 
 
+@pytest.mark.parametrize(("rows", "shown"), [(4, 3), (6, 5), (40, 9)])
+def test_a_screen_shows_no_more_than_fits(rows, shown):
+    for number in range(8):
+        Lock.create(f"lock{number}").close()
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, 80, 0, 0))
+    environment = {name: value for name, value in os.environ.items() if name not in ("LINES", "COLUMNS")}
+    program = subprocess.Popen(
+        [sys.executable, "-m", "samemap", "locks", "--watch", "10s"],
+        stdin=theirs,
+        stdout=theirs,
+        env={**environment, "TERM": "xterm"},
+        start_new_session=True,
+    )
+    seen = b""
+    while not seen.endswith(b"\x1b[J"):
+        seen += os.read(ours, 65536)
+    program.kill()
+    program.wait()
+    os.close(ours)
+    os.close(theirs)
+    frame = seen.decode().rpartition("\x1b[H")[2].splitlines()[:-1]
+    assert len(frame) == shown
+    assert ("more lines" in frame[-1]) is (rows < 10)
+    if rows < 10:
+        assert f"... {9 - shown + 1} more lines" in frame[-1]
+
+
 def sight(**more: object) -> Sight:
     return Sight("", "Lock", "held", **more)
 
@@ -453,7 +484,7 @@ def test_pids_of_other_namespaces_and_the_forgotten_are_marked():
     held = (hold(7, is_here=False), hold(None, alive=False, command=""))
     (_, first, second) = plain([Row("jobs", "/d/jobs", sight(holds=held))], None)
     assert "7? python" in first
-    assert second.strip() == "gone died: next acquirer recovers"
+    assert second.strip() == "gone: next acquirer recovers"
     waiters = (Waiter(8, "", False, 1), Waiter(9, "", True, 2), Waiter(10, "", True, 1), Waiter(11, "", True, 1))
     (_, line) = plain([Row("jobs", "/d/jobs", sight(waiters=waiters))], None)
     assert "  5: 8? 9 10 …  " in line

@@ -124,12 +124,12 @@ def make(path: Path | None, kind: str, *parameters: int, schema: str = "", parti
 
 
 HOLDER = """
-import signal, sys
+import os, signal, sys
 from samemap import _core
 segment = _core.Segment(sys.argv[1], "open", None, [0, 0, 0], 8, "", 0o600, True, False, False, -1)
 lock = _core.Lock(segment, 0, False)
 lock.acquire()
-(me,) = [found for found in segment.participants() if found.pid == __import__("os").getpid()]
+(me,) = [found for found in segment.participants() if found.pid == os.getpid()]
 print(me._tag, flush=True)
 signal.pause()
 """
@@ -170,7 +170,9 @@ class TestAProgramInC:
         lock = _core.Lock(segment, 0, False)
         (me,) = segment.participants()
         assert inspect(path)[-1] == "holder 0 index -1 epoch 0 waiters 0"
-        process = start(str(path), source=HOLDER)
+        program = tmp_path / "holder.py"
+        program.write_text(HOLDER)
+        process = start(sys.executable, "-u", program, path)
         assert process.stdout is not None
         tag = int(process.stdout.readline())
 
@@ -182,7 +184,7 @@ class TestAProgramInC:
         lines = inspect(path)
         assert line(me.pid, me._tag, "lives") in lines
         assert line(process.pid, tag, "lives") in lines
-        assert line(process.pid, tag, "lives").endswith(f"for {sys.executable} -u -c ")
+        assert line(process.pid, tag, "lives").endswith(f"{sys.executable} -u {program} {path}"[:64])
         assert lines[-1] == f"{holder}0"
 
         process.send_signal(signal.SIGSTOP)

@@ -163,13 +163,16 @@ def held_by_the_dead(file: SegmentFile, now: float) -> Iterator[Finding]:
     """Find locks and the like whose holder died."""
     for sight in file.sights:
         for hold in sight.dead:
-            who = "a process that is gone" if hold.pid is None else f"pid {hold.pid} ({hold.command or 'unknown'})"
+            where = "" if hold.is_here else " of another pid namespace"
+            who = f"pid {hold.pid}{where} ({hold.command or 'unknown'}) died"
+            if hold.pid is None:
+                who = "a process that is gone ended"
             since = "" if hold.since is None else f", which it took {age(now - hold.since)} ago"
             told = " it, and is told (lock.recovered, or OwnerDied)" if hold.on_death.endswith("recovers") else ""
             yield Finding(
                 "held-by-the-dead",
                 _called(file, sight),
-                f"{who} died holding this {sight.kind}{since}",
+                f"{who} holding this {sight.kind}{since}",
                 "it only read" if hold.role == "reader" else "what this protects may be half changed",
                 f"none is needed: the {hold.on_death}{told}",
                 None,

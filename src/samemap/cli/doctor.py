@@ -180,7 +180,7 @@ def _examine_files(directory: Path, findings: list[Finding], checked: dict[str, 
     findings.extend(checks.leftovers(directory, temporary, _is_running, now))
     alive = sum(file.segment.alive for file in files)
     objects = sum(len(file.sights) for file in files)
-    checked["segments"] = f"{len(files)}, with {objects} object(s), and {alive} place(s) in rosters taken by the living"
+    checked["segments"] = f"{len(files)}; objects: {objects}; living participants: {alive}"
     checked["raw regions"] = f"{raw}; what they hold is theirs to know"
     checked["other files"] = "no temporary ones were left behind"
 

@@ -105,14 +105,15 @@ def _marked(start: str, row: Row) -> str:
 
 def _essence(hold: Hold) -> str:
     """Return what must be seen of a holder, however narrow the terminal is."""
+    # One whose place is another's by now may have ended as it should, but for this.
     words = ["gone" if hold.pid is None else f"{hold.pid}{'' if hold.is_here else '?'}"]
     if hold.role != "holder":
         words.append(hold.role)
     if hold.amount > 1:
         words.append(f"×{hold.amount}")  # noqa: RUF001 - a multiplication sign
-    if not hold.alive:
-        words.append(f"died: {hold.on_death}")
-    return " ".join(words)
+    if not hold.alive and hold.pid is not None:
+        words.append("died")
+    return " ".join(words) + ("" if hold.alive else f": {hold.on_death}")
 
 
 def _holder(hold: Hold, room: int | None) -> str:

@@ -6,6 +6,7 @@
 //! every change that it makes, and others must recover from that.
 
 mod lock;
+mod meetings;
 mod process;
 mod roster;
 mod scene;
@@ -15,7 +16,7 @@ mod values;
 use scene::Scene;
 
 fn main() {
-    let scenes: Vec<Scene> = [lock::scenes(), roster::scenes(), values::scenes(), tables::scenes()].into_iter().flatten().collect();
+    let scenes: Vec<Scene> = [lock::scenes(), roster::scenes(), values::scenes(), tables::scenes(), meetings::scenes()].into_iter().flatten().collect();
     let only = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
     let (mut points, mut kills) = (0, 0);
     for scene in scenes.iter().filter(|scene| only.as_deref().is_none_or(|only| scene.name.contains(only))) {
