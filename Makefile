@@ -31,6 +31,7 @@ bench: $(VENV)/.test $(VENV)/.extension ## Measure, on this machine
 lint: $(VENV)/.lint $(VENV)/.extension ## Check format, lints, types, floors and stubs
 	cargo fmt --all --check
 	PYO3_PYTHON=$(abspath $(BIN)/python) cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+	cargo clippy $(LOCKED) -p samemap-core --features crash-points --test crashes --target-dir target/crashes -- -D warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	for folder in src demo examples benchmarks; do $(BIN)/mypy $$folder; done

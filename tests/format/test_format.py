@@ -1,11 +1,12 @@
 """docs/format.md, include/samemap.h and a live segment say the same.
 
-crates/core/tests/format.rs holds the document to the Rust code; here it is held to what a C compiler makes of the header,
-and a C program reads what Python has made.
+crates/core/tests/format.rs holds the document to the Rust code; here it is held to what a C compiler makes of the
+header, and a C program reads what Python has made.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import struct
@@ -33,7 +34,7 @@ COMPILERS = {
 Start = Callable[..., subprocess.Popen[str]]
 
 
-def compile(source: Path, program: Path, *compiler: str) -> Path:
+def build(source: Path, program: Path, *compiler: str) -> Path:
     line = [*compiler, *WARNINGS, f"-I{HEADER.parent}", "-o", str(program), str(source)]
     done = subprocess.run(line, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
@@ -65,7 +66,7 @@ def snake(name: str) -> str:
 def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
     """Return what each compiler makes of the header."""
     program = tmp_path_factory.mktemp("layout") / "layout"
-    compile(Path(__file__).parent / "layout.c", program, *request.param)
+    build(Path(__file__).parent / "layout.c", program, *request.param)
     done = subprocess.run([program], capture_output=True, text=True, timeout=100, check=True)
     return [line.split() for line in done.stdout.splitlines()]
 
@@ -139,7 +140,7 @@ signal.pause()
 def inspect(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], list[str]]:
     """Return a function that runs the C program on a file, and returns the lines that it printed."""
     program = tmp_path_factory.mktemp("inspect") / "inspect"
-    compile(Path(__file__).parent / "inspect.c", program, "gcc", "-std=c11", "-O2")
+    build(Path(__file__).parent / "inspect.c", program, "gcc", "-std=c11", "-O2")
 
     def run(path: Path) -> list[str]:
         done = subprocess.run([program, path], capture_output=True, text=True, timeout=100, check=False)
@@ -225,11 +226,9 @@ class TestAProgramInC:
                 _core.Segment(str(path), "open", None, [0, 0, 0], 8, "", 0o600, True, False, False, -1)
 
 
-def word(segment: _core.Segment, offset: int, format: str = "I") -> int:
+def word(segment: _core.Segment, offset: int, code: str = "I") -> int:
     """Return a word of the body, as it is in the file."""
-    with open(f"/proc/self/fd/{segment.fileno()}", "rb", buffering=0) as file:
-        file.seek(segment.body + offset)
-        (value,) = struct.unpack(f"<{format}", file.read(struct.calcsize(format)))
+    (value,) = struct.unpack(f"<{code}", os.pread(segment.fileno(), struct.calcsize(code), segment.body + offset))
     assert isinstance(value, int)
     return value
 

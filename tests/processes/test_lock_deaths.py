@@ -211,14 +211,14 @@ class TestOwnerDied:
 
     def test_writer_that_died_before_it_was_in_is_not_mentioned(self) -> None:
         with workers(3, "thing = ReadWriteLock('thing')") as (reader, writer, other):
-            with closing(ReadWriteLock.open("thing", mode="r")) as seen:
-                reader.do("thing.acquire_read()")
-                writer.wait_in("thing.acquire_write()", seen)
-                assert other.do("thing.acquire_read(blocking=False)") is False
-                writer.kill()
-                begun = time.monotonic()
-                assert other.do("thing.acquire_read(timeout=30), thing.recovered") == (True, False)
-                assert time.monotonic() - begun < SOON
+            seen = ReadWriteLock.open("thing", mode="r")
+            reader.do("thing.acquire_read()")
+            writer.wait_in("thing.acquire_write()", seen)
+            assert other.do("thing.acquire_read(blocking=False)") is False
+            begun = writer.kill()
+            assert other.do("thing.acquire_read(timeout=30), thing.recovered") == (True, False)
+            assert time.monotonic() - begun < SOON
+            seen.close()
 
 
 class TestPermits:

@@ -23,12 +23,11 @@ use modelled as imp;
 #[cfg(not(loom))]
 use real as imp;
 
-pub use imp::{Ordering, fence, wake};
 pub(crate) use imp::{AtomicU32, AtomicU64, AtomicUsize, yield_now};
+pub use imp::{Ordering, fence, wake};
 
 #[cfg(loom)]
 pub use modelled::sleep;
-
 
 macro_rules! word {
     ($name:ident, $atomic:ident, $value:ty, $bits:literal) => {

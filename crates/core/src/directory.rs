@@ -127,8 +127,7 @@ impl<'a> Table<'a> {
         if !inside || offset.checked_add(length).is_none_or(|end| end > self.body_size) {
             return Err(Refusal::Damaged(index));
         }
-        let mut name: Vec<u8> =
-            entry.name.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
+        let mut name: Vec<u8> = entry.name.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
         let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
         name.truncate(end);
         Ok(Some(Found { name, kind, offset, length }))

@@ -154,8 +154,11 @@ fn length(parts: &[(usize, String)], sizes: &BTreeMap<String, usize>, numbers: &
 fn every_body_has_the_parts_that_the_document_says() {
     const PARTICIPANTS: usize = 5;
     const PARTIES: i64 = 11;
-    let sizes: BTreeMap<String, usize> =
-        LAYOUTS.iter().map(|layout| (layout.name.to_owned(), layout.size)).chain([("byte".to_owned(), 1), ("word".to_owned(), 8)]).collect();
+    let sizes: BTreeMap<String, usize> = LAYOUTS
+        .iter()
+        .map(|layout| (layout.name.to_owned(), layout.size))
+        .chain([("byte".to_owned(), 1), ("word".to_owned(), 8)])
+        .collect();
     let mut told: BTreeMap<String, Vec<(usize, String)>> = BTreeMap::new();
     for (_, row) in rows(&document(), &["body of", "from byte", "part"]) {
         told.entry(row[0].clone()).or_default().push((number(&row[1]) as usize, row[2].replace('`', "")));

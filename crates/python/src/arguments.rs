@@ -191,6 +191,8 @@ pub(crate) fn acquire_timeout(blocking: bool, timeout: Option<f64>) -> PyResult<
     match (blocking, timeout) {
         (true, timeout) => Timeout::new(timeout),
         (false, None) => Ok(Timeout::Now),
-        (false, Some(_)) => Err(PyValueError::new_err("a timeout is for an acquire that blocks: blocking=False only looks")),
+        (false, Some(_)) => {
+            Err(PyValueError::new_err("a timeout is for an acquire that blocks: blocking=False only looks"))
+        }
     }
 }

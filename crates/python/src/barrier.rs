@@ -138,7 +138,9 @@ impl Barrier {
             Some(Outcome::Passage(passage)) => self.passed(py, passage),
             _ => {
                 // It was given up, which broke it, unless it ended in that very moment.
-                let Wanted::Parties(arrival) = &operation.wanted else { return Err(self.broken_because(py, Cause::Timeout)) };
+                let Wanted::Parties(arrival) = &operation.wanted else {
+                    return Err(self.broken_because(py, Cause::Timeout));
+                };
                 let ended = self.parts()?.0.abandon(arrival);
                 self.passed(py, ended.unwrap_or(Passage::Broken(Cause::Timeout)))
             }
@@ -161,9 +163,7 @@ impl Barrier {
         let handle = &barrier.object.handle;
         let barrier: Py<Self> = slf.clone().unbind();
         Pending::new(handle, operation, move |py, outcome| match outcome {
-            Outcome::Passage(passage) => {
-                Ok(barrier.get().passed(py, passage)?.into_pyobject(py)?.into_any().unbind())
-            }
+            Outcome::Passage(passage) => Ok(barrier.get().passed(py, passage)?.into_pyobject(py)?.into_any().unbind()),
             _ => Ok(py.None()),
         })
     }

@@ -33,10 +33,16 @@ impl Guard<'_> {
     /// Refuses a caller that does not hold it; `owner` is its thread or task.
     fn check(&self, owner: u64) -> PyResult<()> {
         let held = match self {
-            Self::Lock(lock) => lock.get().object.cell::<samemap_core::lock::Lock>()?.is_held_by(lock.get().object.tag()?),
+            Self::Lock(lock) => {
+                lock.get().object.cell::<samemap_core::lock::Lock>()?.is_held_by(lock.get().object.tag()?)
+            }
             Self::RLock(lock) => lock.get().cell()?.is_held_by(lock.get().object.tag()?, owner),
         };
-        if held { Ok(()) } else { Err(PyRuntimeError::new_err("the lock of a condition must be held to wait or to notify")) }
+        if held {
+            Ok(())
+        } else {
+            Err(PyRuntimeError::new_err("the lock of a condition must be held to wait or to notify"))
+        }
     }
 
     /// Gives it back entirely; returns how many times it was taken.
@@ -173,7 +179,9 @@ impl Condition {
         check_open(&condition.object.handle)?;
         Self::guard(lock)?.check(owner)?;
         let operation = condition.begin()?;
-        Pending::new(&condition.object.handle, operation, |py, _| Ok(true.into_pyobject(py)?.to_owned().into_any().unbind()))
+        Pending::new(&condition.object.handle, operation, |py, _| {
+            Ok(true.into_pyobject(py)?.to_owned().into_any().unbind())
+        })
     }
 
     /// End a task's wait, now that it has the lock again; return whether it was notified.

@@ -46,18 +46,15 @@ pub(crate) fn drive(
     let driven = drive_on(py, handle, timeout, operation);
     if !matches!(driven, Ok(Some(_))) {
         let segment = handle.segment();
-        segment.as_caller(|caller| operation.give_up(segment, caller)).and_then(|given_up| given_up)
+        segment
+            .as_caller(|caller| operation.give_up(segment, caller))
+            .and_then(|given_up| given_up)
             .or_else(|error| if driven.is_err() { Ok(()) } else { Err(raise(segment, &error)) })?;
     }
     driven
 }
 
-fn drive_on(
-    py: Python<'_>,
-    handle: &Handle,
-    timeout: Timeout,
-    operation: &mut Operation,
-) -> PyResult<Option<Outcome>> {
+fn drive_on(py: Python<'_>, handle: &Handle, timeout: Timeout, operation: &mut Operation) -> PyResult<Option<Outcome>> {
     let segment: &Segment = handle.segment();
     let mut asking = match timeout {
         Timeout::Now => Asking::THOROUGHLY,

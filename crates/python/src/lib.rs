@@ -34,13 +34,13 @@ mod _core {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::errors::{SegmentMismatch, SegmentTruncated};
-    #[pymodule_export]
     use super::barrier::Barrier;
     #[pymodule_export]
     use super::condition::Condition;
     #[pymodule_export]
     use super::counter::Counter;
+    #[pymodule_export]
+    use super::errors::{SegmentMismatch, SegmentTruncated};
     #[pymodule_export]
     use super::event::Event;
     #[pymodule_export]

@@ -154,7 +154,11 @@ impl Lock {
         let me = self.object.tag()?;
         let cell = self.cell()?;
         if blocking && timeout.is_none() {
-            return if cell.try_acquire(me) { self.taken(cell) } else { self.wait(py, Timeout::Never, self.grip.dead()) };
+            return if cell.try_acquire(me) {
+                self.taken(cell)
+            } else {
+                self.wait(py, Timeout::Never, self.grip.dead())
+            };
         }
         let timeout = acquire_timeout(blocking, timeout)?;
         if cell.try_acquire(me) { self.taken(cell) } else { self.wait(py, timeout, self.grip.dead()) }

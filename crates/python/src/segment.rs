@@ -44,7 +44,10 @@ impl Segment {
 #[pymethods]
 impl Segment {
     #[new]
-    #[allow(clippy::too_many_arguments, reason = "called by samemap.segments only, which gives them names and defaults")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "called by samemap.segments only, which gives them names and defaults"
+    )]
     fn new(
         py: Python<'_>,
         path: Option<PathBuf>,

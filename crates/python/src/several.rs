@@ -85,7 +85,8 @@ pub(crate) fn wait_any(py: Python<'_>, objects: Vec<Bound<'_, PyAny>>, timeout: 
     let timeout = Timeout::new(timeout)?;
     let waited: Vec<Waitable<'_>> = objects.iter().map(Waitable::new).collect::<PyResult<_>>()?;
     let owner = thread_number();
-    let mut operations: Vec<Operation> = waited.iter().map(|waited| waited.operation(owner)).collect::<PyResult<_>>()?;
+    let mut operations: Vec<Operation> =
+        waited.iter().map(|waited| waited.operation(owner)).collect::<PyResult<_>>()?;
     let ready = look(py, &waited, &mut operations, timeout);
     for (waited, operation) in waited.iter().zip(&mut operations) {
         let segment = waited.handle().segment();
@@ -95,7 +96,12 @@ pub(crate) fn wait_any(py: Python<'_>, objects: Vec<Bound<'_, PyAny>>, timeout: 
     ready
 }
 
-fn look(py: Python<'_>, waited: &[Waitable<'_>], operations: &mut [Operation], timeout: Timeout) -> PyResult<Vec<usize>> {
+fn look(
+    py: Python<'_>,
+    waited: &[Waitable<'_>],
+    operations: &mut [Operation],
+    timeout: Timeout,
+) -> PyResult<Vec<usize>> {
     let mut ask = matches!(timeout, Timeout::Now);
     // By the clock, not when a sleep ends by it: of several words one may always be rung.
     let mut next = Deadline::after(SLICE);

@@ -8,9 +8,9 @@
 pub(crate) fn point() {}
 
 #[cfg(feature = "crash-points")]
-pub use counted::{arm, passed};
-#[cfg(feature = "crash-points")]
 pub(crate) use counted::point;
+#[cfg(feature = "crash-points")]
+pub use counted::{arm, passed};
 
 #[cfg(feature = "crash-points")]
 mod counted {

@@ -4,6 +4,7 @@
 //! (`SIGKILL`) before the first change, before the second, and so on until one comes through; after each death the
 //! survivors must be able to go on, with everything that was committed in place. Then the recovery itself is killed, at
 //! every change that it makes, and others must recover from that.
+#![allow(clippy::panic, reason = "a test fails by panicking")]
 
 mod lock;
 mod meetings;
@@ -16,7 +17,10 @@ mod values;
 use scene::Scene;
 
 fn main() {
-    let scenes: Vec<Scene> = [lock::scenes(), roster::scenes(), values::scenes(), tables::scenes(), meetings::scenes()].into_iter().flatten().collect();
+    let scenes: Vec<Scene> = [lock::scenes(), roster::scenes(), values::scenes(), tables::scenes(), meetings::scenes()]
+        .into_iter()
+        .flatten()
+        .collect();
     let only = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
     let (mut points, mut kills) = (0, 0);
     for scene in scenes.iter().filter(|scene| only.as_deref().is_none_or(|only| scene.name.contains(only))) {
@@ -25,6 +29,8 @@ fn main() {
         points += played.points;
         kills += played.kills;
     }
-    println!("{points} points at which a process can die, {kills} processes killed there: the others went on each time");
+    println!(
+        "{points} points at which a process can die, {kills} processes killed there: the others went on each time"
+    );
     assert!(kills > 0 || only.is_some(), "nothing was killed: the build does not count");
 }

@@ -38,8 +38,5 @@ pub(crate) fn scenes() -> Vec<Scene> {
         recovery,
         after: the_living_are_listed,
     };
-    vec![
-        scene("roster: join", join, join),
-        scene("roster: join, and bury the dead", join, bury),
-    ]
+    vec![scene("roster: join", join, join), scene("roster: join, and bury the dead", join, bury)]
 }

@@ -88,7 +88,10 @@ impl Scene {
 }
 
 /// Tries until it is done, as a process does; panics when that takes too long.
-pub(crate) fn until_done<'s, T>(segment: &'s Segment, mut attempt: impl FnMut(Caller<'_>, bool) -> Attempt<'s, T>) -> T {
+pub(crate) fn until_done<'s, T>(
+    segment: &'s Segment,
+    mut attempt: impl FnMut(Caller<'_>, bool) -> Attempt<'s, T>,
+) -> T {
     let begun = Instant::now();
     let mut ask = false;
     loop {

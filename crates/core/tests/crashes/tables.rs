@@ -147,7 +147,9 @@ fn begin_wait(segment: &Segment) -> Waiting {
 fn wait_a_moment(segment: &Segment) {
     let (_, condition, waiters) = objects::condition(segment, 0).expect("it is there");
     let mut waiting = begin_wait(segment);
-    segment.as_caller(|caller| drop(condition.attempt_wait(waiters, &mut waiting, caller, true))).expect("it can join");
+    let attempted = segment
+        .as_caller(|caller| matches!(condition.attempt_wait(waiters, &mut waiting, caller, true), Attempt::Done(())));
+    attempted.expect("it can join");
     condition.end_wait(waiters, waiting, segment.tag().expect("it can join"));
 }
 
@@ -161,9 +163,8 @@ fn news_reaches_the_living(segment: &Segment) {
     let (_, condition, waiters) = objects::condition(segment, 0).expect("it is there");
     let mut waiting = begin_wait(segment);
     // News that a dead one never passed on may come first, once. Then it waits.
-    let inherited = segment.as_caller(|caller| {
-        matches!(condition.attempt_wait(waiters, &mut waiting, caller, true), Attempt::Done(()))
-    });
+    let inherited = segment
+        .as_caller(|caller| matches!(condition.attempt_wait(waiters, &mut waiting, caller, true), Attempt::Done(())));
     if inherited.expect("it can join") {
         assert!(condition.end_wait(waiters, waiting, segment.tag().expect("it can join")));
         waiting = begin_wait(segment);
@@ -172,9 +173,8 @@ fn news_reaches_the_living(segment: &Segment) {
     until_done(segment, |caller, ask| condition.attempt_wait(waiters, &mut waiting, caller, ask));
     assert!(condition.end_wait(waiters, waiting, segment.tag().expect("it can join")));
     let mut waiting = begin_wait(segment);
-    let again = segment.as_caller(|caller| {
-        matches!(condition.attempt_wait(waiters, &mut waiting, caller, true), Attempt::Done(()))
-    });
+    let again = segment
+        .as_caller(|caller| matches!(condition.attempt_wait(waiters, &mut waiting, caller, true), Attempt::Done(())));
     assert!(!again.expect("it can join"), "news out of nothing");
     assert!(!condition.end_wait(waiters, waiting, segment.tag().expect("it can join")));
 }
@@ -199,15 +199,47 @@ pub(crate) fn scenes() -> Vec<Scene> {
     let (bounded, signals, none) = ([2, 2, 0], [3, -1, 1], [0; 3]);
     let (permits, readers, news) = (Kind::Semaphore, Kind::ReadWriteLock, Kind::Condition);
     vec![
-        scene("semaphore: take two, give one", permits, bounded, nothing, take_two_and_give_one, take_and_give, two_permits_are_there),
+        scene(
+            "semaphore: take two, give one",
+            permits,
+            bounded,
+            nothing,
+            take_two_and_give_one,
+            take_and_give,
+            two_permits_are_there,
+        ),
         scene("semaphore: give for others", permits, bounded, take_both, give_for_others, nothing, none_is_lost),
-        scene("semaphore: signals", permits, signals, nothing, take_two_and_give_one, take_and_give, signals_are_counted),
+        scene(
+            "semaphore: signals",
+            permits,
+            signals,
+            nothing,
+            take_two_and_give_one,
+            take_and_give,
+            signals_are_counted,
+        ),
         scene("read-write lock: read", readers, none, nothing, read_and_end, read_and_end, both_can_be_done),
         scene("read-write lock: die reading", readers, none, nothing, read, write_and_end, both_can_be_done),
         scene("read-write lock: write", readers, none, nothing, write_and_end, read_and_end, both_can_be_done),
         scene("read-write lock: die writing", readers, none, nothing, write, read_and_end, both_can_be_done),
-        scene("read-write lock: wait to write", readers, none, read, wait_to_write, read_and_end, end_reading_and_do_both),
+        scene(
+            "read-write lock: wait to write",
+            readers,
+            none,
+            read,
+            wait_to_write,
+            read_and_end,
+            end_reading_and_do_both,
+        ),
         scene("condition: wait", news, none, nothing, wait_a_moment, wait_a_moment, news_reaches_the_living),
-        scene("condition: die waiting, notify", news, none, nothing, |s| drop(begin_wait(s)), notify_one, news_reaches_the_living),
+        scene(
+            "condition: die waiting, notify",
+            news,
+            none,
+            nothing,
+            |s| drop(begin_wait(s)),
+            notify_one,
+            news_reaches_the_living,
+        ),
     ]
 }

@@ -122,6 +122,13 @@ pub(crate) fn scenes() -> Vec<Scene> {
         scene("event: set, clear, set", Kind::Event, listen, set_clear_set, set_clear_set, it_can_be_waited_for),
         scene("event: wait for it", Kind::Event, nothing, listen, listen, it_can_be_waited_for),
         scene("counter: add", Kind::Counter, wait_for_the_counter, count, count_on, the_sum_is_of_the_first_ones),
-        scene("counter: wait for it", Kind::Counter, nothing, wait_for_the_counter, count_on, the_sum_is_of_the_first_ones),
+        scene(
+            "counter: wait for it",
+            Kind::Counter,
+            nothing,
+            wait_for_the_counter,
+            count_on,
+            the_sum_is_of_the_first_ones,
+        ),
     ]
 }
