@@ -51,12 +51,14 @@ MAKERS: dict[str, Make] = {
     "Semaphore": Semaphore,
 }
 CREATORS: dict[str, Make] = {
-    kind: getattr(samemap, kind).create if kind != "Barrier" else lambda name, **options: Barrier.create(name, 3, **options)
+    kind: getattr(samemap, kind).create
+    if kind != "Barrier"
+    else lambda name, **options: Barrier.create(name, 3, **options)
     for kind in MAKERS
 }
 #: What each does that needs it open.
 USES: dict[str, Callable[[Any], object]] = {
-    "Barrier": lambda barrier: barrier.wait(0),
+    "Barrier": lambda barrier: barrier.reset(),
     "BoundedSemaphore": lambda semaphore: semaphore.acquire(False),
     "Condition": lambda condition: condition.acquire(False),
     "Counter": lambda counter: counter.add(),
@@ -270,7 +272,9 @@ class TestUnlinking:
 
 
 class TestLookingOnly:
-    def test_a_reader_does_not_take_part_and_changes_nothing(self, kind: str, make: Make, runtime_directory: Path) -> None:
+    def test_a_reader_does_not_take_part_and_changes_nothing(
+        self, kind: str, make: Make, runtime_directory: Path
+    ) -> None:
         thing = make("thing")
         before = (runtime_directory / "thing").read_bytes()
         looker = getattr(samemap, kind).open("thing", mode="r")

@@ -19,41 +19,50 @@ if TYPE_CHECKING:
     import threading
     from asyncio import AbstractEventLoop, Future
     from collections.abc import Sequence
-    from typing import Any
+    from typing import Any, Protocol
 
     from ._core import Pending
 
-__all__ = ["FIRST_TASK", "acquired", "any_finished", "finished", "running_task_number", "task_number"]
+    class Closable(Protocol):
+        """What can be closed while a task waits for it."""
+
+        @property
+        def closed(self) -> bool:
+            """Whether `close` was called."""
 
 
-async def finished(pending: Pending[Any], timeout: float | None) -> bool:
+__all__ = ["FIRST_TASK", "acquired", "any_finished", "end_waits", "finished", "running_task_number", "task_number"]
+
+
+async def finished(thing: Closable, pending: Pending[Any], timeout: float | None) -> bool:
     """Wait until it is done.
 
     Args:
-        pending: What the task waits for.
+        thing: What is waited for.
+        pending: The wait.
         timeout: Seconds; ``None`` for ever.
 
     Returns:
         Whether it is done, so that it has a result; else it was given up.
 
     Raises:
-        ValueError: ``timeout`` is negative or not a number.
+        ValueError: ``timeout`` is negative or not a number; or the thing was closed meanwhile.
     """
-    return await any_finished([pending], timeout)
+    return await any_finished([(thing, pending)], timeout)
 
 
-async def any_finished(pendings: Sequence[Pending[Any]], timeout: float | None) -> bool:
+async def any_finished(waits: Sequence[tuple[Closable, Pending[Any]]], timeout: float | None) -> bool:
     """Wait until one of several is done.
 
     Args:
-        pendings: What the task waits for.
+        waits: What the task waits for: things, and the wait for each.
         timeout: Seconds; ``None`` for ever.
 
     Returns:
         Whether one is done; else all were given up.
 
     Raises:
-        ValueError: ``timeout`` is negative or not a number.
+        ValueError: ``timeout`` is negative or not a number; or a thing was closed meanwhile.
     """
     keys: list[int] = []
     timer = None
@@ -62,7 +71,7 @@ async def any_finished(pendings: Sequence[Pending[Any]], timeout: float | None) 
             raise ValueError(
                 f"timeout must be a number of seconds that is not negative, or None to wait for ever, not {timeout!r}"
             )
-        if _attempt(pendings):
+        if _attempt(waits):
             return True
         if timeout != 0:
             from asyncio import get_running_loop
@@ -72,15 +81,18 @@ async def any_finished(pendings: Sequence[Pending[Any]], timeout: float | None) 
             if timeout is not None:
                 timer = loop.call_later(timeout, _resolve, future)
             watch = _watch()
-            keys = [watch.add(pending, loop, future) for pending in pendings]
+            keys = [watch.add(thing, pending, loop, future) for thing, pending in waits]
             await future
-            if _attempt(pendings):
+            for thing, _ in waits:
+                if thing.closed:
+                    raise ValueError(f"{thing!r}: it was closed while a task waited for it")
+            if _attempt(waits):
                 return True
-        for pending in pendings:
+        for _, pending in waits:
             pending.cancel()
     except BaseException:
         # Cancelled, maybe when it was done already: nobody will use what it brought.
-        for pending in pendings:
+        for _, pending in waits:
             pending.cancel()
         raise
     else:
@@ -92,27 +104,45 @@ async def any_finished(pendings: Sequence[Pending[Any]], timeout: float | None) 
             watch.remove(key)
 
 
-def _attempt(pendings: Sequence[Pending[Any]]) -> bool:
+def _attempt(waits: Sequence[tuple[Closable, Pending[Any]]]) -> bool:
     # All of them, not only the first that is done: the caller may ask which are.
-    return sum(pending.attempt() for pending in pendings) > 0
+    return sum(pending.attempt() for _, pending in waits) > 0
 
 
-async def acquired(pending: Pending[bool], timeout: float | None) -> bool:
+async def acquired(thing: Closable, pending: Pending[bool], timeout: float | None) -> bool:
     """Wait until something is acquired.
 
     Args:
+        thing: What is acquired.
         pending: The acquisition.
         timeout: Seconds; ``None`` and -1 for ever, as in ``threading``.
 
     Returns:
         Whether it is.
     """
-    return await finished(pending, None if timeout == -1 else timeout) and pending.result()
+    return await finished(thing, pending, None if timeout == -1 else timeout) and pending.result()
+
+
+def end_waits(thing: Closable) -> None:
+    """Let the tasks of this process know that what they wait for was closed."""
+    watch = _only
+    if watch is not None:
+        watch.end(thing)
 
 
 def _resolve(future: Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+def _tell(loop: AbstractEventLoop, future: Future[None]) -> bool:
+    """Wake the task that waits; say whether it can be woken."""
+    try:
+        loop.call_soon_threadsafe(_resolve, future)
+    except RuntimeError:
+        # The loop is closed, and its tasks are gone.
+        return False
+    return True
 
 
 class _Watch:
@@ -124,31 +154,37 @@ class _Watch:
 
         self._watcher = Watcher()
         self._keys = count(1)
-        self._watched: dict[int, tuple[Pending[Any], AbstractEventLoop, Future[None]]] = {}
+        self._watched: dict[int, tuple[Closable, Pending[Any], AbstractEventLoop, Future[None]]] = {}
         self._stopped = False
         self._thread: threading.Thread = threading.Thread(target=self._run, name="samemap-watcher", daemon=True)
         self._thread.start()
 
-    def add(self, pending: Pending[Any], loop: AbstractEventLoop, future: Future[None]) -> int:
+    def add(self, thing: Closable, pending: Pending[Any], loop: AbstractEventLoop, future: Future[None]) -> int:
         key = next(self._keys)
-        self._watched[key] = (pending, loop, future)
+        self._watched[key] = (thing, pending, loop, future)
         self._watcher.add(pending, key)
+        if thing.closed:
+            # Closed by another thread before it was listed here.
+            _resolve(future)
         return key
 
     def remove(self, key: int) -> None:
         if self._watched.pop(key, None) is not None:
             self._watcher.remove(key)
 
+    def end(self, thing: Closable) -> None:
+        for waited, _, loop, future in list(self._watched.values()):
+            if waited is thing:
+                _tell(loop, future)
+
     def _run(self) -> None:
         while not self._stopped:
             for key in self._watcher.run():
                 if (found := self._watched.pop(key, None)) is None:
                     continue
-                pending, loop, future = found
-                try:
-                    loop.call_soon_threadsafe(_resolve, future)
-                except RuntimeError:
-                    # The loop is closed, and its tasks are gone: nobody will use what this brought.
+                _, pending, loop, future = found
+                if not _tell(loop, future):
+                    # Nobody will use what this brought.
                     pending.cancel()
 
     def stop(self) -> None:

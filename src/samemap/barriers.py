@@ -247,7 +247,7 @@ class Barrier(Closing, Compiled):
         action, usual = self._own
         seconds = usual if timeout is None else timeout
         pending = self._begin_arrive()
-        if not await aio.finished(pending, seconds):
+        if not await aio.finished(self, pending, seconds):
             from .errors import BrokenBarrierError
 
             raise BrokenBarrierError(

@@ -184,9 +184,10 @@ class Condition(SegmentObject, Compiled):
         if lock is None:
             self._lock = self._heir = RLock._attach(again(self._segment), self._lock_offset, None, None, ("recover",))
         else:
-            # Its own handle, to be closed with the condition.
-            self._heir = type(lock)._attach(again(lock._segment), lock._offset, lock._name, lock._entry, ("recover",))
-            self._lock = lock
+            self._lock = self._heir = lock
+            if lock.on_owner_death == "raise":
+                place = (lock._offset, lock._name, lock._entry)
+                self._heir = type(lock)._attach(again(lock._segment), *place, ("recover",))
         made_with = self._fields().get("lock", _identity(lock))
         if made_with != _identity(lock):
             own = "its own lock"
@@ -208,7 +209,8 @@ class Condition(SegmentObject, Compiled):
             True
         """
         super().close()
-        if (heir := getattr(self, "_heir", None)) is not None:
+        heir = getattr(self, "_heir", None)
+        if heir is not None and heir is not self._own[0]:
             heir.close()
 
     # The lock
@@ -376,7 +378,7 @@ class Condition(SegmentObject, Compiled):
             self._lock.release()
         try:
             try:
-                await aio.finished(pending, timeout)
+                await aio.finished(self, pending, timeout)
             finally:
                 await self._take_again(depth)
         except BaseException:

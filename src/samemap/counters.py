@@ -172,7 +172,7 @@ class Counter(Closing, Compiled):
             3
         """
         pending = self._begin_wait_until(op, value)
-        return pending.result() if await aio.finished(pending, timeout) else None
+        return pending.result() if await aio.finished(self, pending, timeout) else None
 
     def __int__(self) -> int:
         return self.value

@@ -105,7 +105,7 @@ class Event(Closing, Compiled):
             >>> asyncio.run(Event().wait_async(timeout=0.01))
             False
         """
-        return await aio.acquired(self._begin_wait(), timeout)
+        return await aio.acquired(self, self._begin_wait(), timeout)
 
     def stats(self) -> EventStats:
         """Return what is known of it now.

@@ -103,7 +103,7 @@ class _Mutex(Owned):
             >>> asyncio.run(lock.acquire_async()), asyncio.run(lock.acquire_async(timeout=0.01))
             (True, False)
         """
-        return await aio.acquired(self._begin(), timeout)
+        return await aio.acquired(self, self._begin(), timeout)
 
     async def __aenter__(self) -> bool:
         return await self.acquire_async()
@@ -251,9 +251,11 @@ class RLock(_Mutex, CompiledRLock):
             >>> lock.depth
             1
         """
-        if (task := self._holding_task()) is None:
+        try:
             super().release()
-        else:
+        except RuntimeError:
+            if (task := self._holding_task()) is None:
+                raise
             self._release_as(task)
 
     def _holding_task(self) -> int | None:

@@ -50,7 +50,7 @@ class NamespaceStats(Record):
 
 
 class Namespace(Closing):
-    """Many objects by name in one file, so that a program with a hundred locks needs no hundred files.
+    """Up to 256 objects by name in one file, so that a program with a hundred locks needs no hundred files.
 
     ``namespace.lock("a")`` opens the lock ``a`` in it, or creates it when it is missing; likewise for all other kinds.
     The same name gives the same object. An object has a handle of its own: it stays usable after the namespace is
@@ -191,7 +191,7 @@ class Namespace(Closing):
             elif found[0] == kind._kind:
                 offset = found[1]
             else:
-                raise SegmentMismatch(f"{name!r} in {self._called()} is a {found[0]}, not a {kind._kind}")
+                raise SegmentMismatch(f"{name!r} in {self._called()} is of kind {found[0]}, not {kind._kind}")
             made = kind._attach(again(self._segment), offset, self._name, name, own)
             # Two threads at once: both get what the first has put there.
             known = self._objects.setdefault(name, made) if known is None else made
@@ -199,7 +199,7 @@ class Namespace(Closing):
             if known is not made:
                 made.close()
         if type(known) is not kind:
-            raise SegmentMismatch(f"{name!r} in {self._called()} is a {type(known)._noun}, not a {kind._noun}")
+            raise SegmentMismatch(f"{name!r} in {self._called()} is of kind {type(known)._noun}, not {kind._noun}")
         refuse_disagreement(known._called(), known._fields(), given)
         if known._own != own:
             raise ValueError(f"{known._called()} is open here with {known._own}, not {own}; close it first")
@@ -217,8 +217,8 @@ class Namespace(Closing):
 
         Raises:
             SegmentMismatch: The name is of another kind; a ``ValueError``.
-            OSError: ``ENOSPC``: the namespace is full.
-            ValueError: It is closed, or the name is none; or it is open here with another ``on_owner_death``.
+            ValueError: It is closed or full, or the name is none; or the lock is open here with another
+                ``on_owner_death``.
 
         Example:
             >>> from samemap import Namespace
@@ -240,7 +240,7 @@ class Namespace(Closing):
 
         Raises:
             SegmentMismatch: The name is of another kind; a ``ValueError``.
-            OSError: ``ENOSPC``: the namespace is full.
+            ValueError: The namespace is full.
 
         Example:
             >>> from samemap import Namespace
@@ -262,7 +262,7 @@ class Namespace(Closing):
 
         Raises:
             SegmentMismatch: The name is of another kind; a ``ValueError``.
-            OSError: ``ENOSPC``: the namespace is full.
+            ValueError: The namespace is full.
 
         Example:
             >>> from samemap import Namespace
@@ -286,8 +286,7 @@ class Namespace(Closing):
 
         Raises:
             SegmentMismatch: The name is of another kind; a ``ValueError``.
-            OSError: ``ENOSPC``: the namespace is full.
-            ValueError: It was made with other arguments; or they make no sense.
+            ValueError: It was made with other arguments, or they make no sense; or the namespace is full.
 
         Example:
             >>> from samemap import Namespace
@@ -312,8 +311,7 @@ class Namespace(Closing):
 
         Raises:
             SegmentMismatch: The name is of another kind; a ``ValueError``.
-            OSError: ``ENOSPC``: the namespace is full.
-            ValueError: It was made with other arguments; or they make no sense.
+            ValueError: It was made with other arguments, or they make no sense; or the namespace is full.
 
         Example:
             >>> from samemap import Namespace
@@ -334,7 +332,7 @@ class Namespace(Closing):
 
         Raises:
             SegmentMismatch: The name is of another kind; a ``ValueError``.
-            OSError: ``ENOSPC``: the namespace is full.
+            ValueError: The namespace is full.
 
         Example:
             >>> from samemap import Namespace
@@ -356,8 +354,7 @@ class Namespace(Closing):
 
         Raises:
             SegmentMismatch: The name is of another kind; a ``ValueError``.
-            OSError: ``ENOSPC``: the namespace is full.
-            ValueError: It is open here with another lock.
+            ValueError: It is open here with another lock; or the namespace is full.
 
         Example:
             >>> from samemap import Namespace
@@ -382,8 +379,8 @@ class Namespace(Closing):
 
         Raises:
             SegmentMismatch: The name is of another kind; a ``ValueError``.
-            OSError: ``ENOSPC``: the namespace is full.
-            ValueError: It was made for other parties, or is open here with another action or timeout.
+            ValueError: It was made for other parties, or is open here with another action or timeout; or the namespace
+                is full.
 
         Example:
             >>> from samemap import Namespace
@@ -405,7 +402,7 @@ class Namespace(Closing):
 
         Raises:
             SegmentMismatch: The name is of another kind; a ``ValueError``.
-            OSError: ``ENOSPC``: the namespace is full.
+            ValueError: The namespace is full.
             OverflowError: ``value`` does not fit into 64 bits.
 
         Example:

@@ -139,7 +139,7 @@ class ReadWriteLock(Owned, Compiled):
             >>> asyncio.run(ReadWriteLock().acquire_read_async())
             True
         """
-        return await aio.acquired(self._begin_read(), timeout)
+        return await aio.acquired(self, self._begin_read(), timeout)
 
     async def acquire_write_async(self, timeout: float | None = None) -> bool:
         """Take the lock for writing, as a task: without holding up the others of its event loop.
@@ -160,7 +160,7 @@ class ReadWriteLock(Owned, Compiled):
             >>> asyncio.run(ReadWriteLock().acquire_write_async())
             True
         """
-        return await aio.acquired(self._begin_write(), timeout)
+        return await aio.acquired(self, self._begin_write(), timeout)
 
     def readers(self) -> list[Share]:
         """List who reads.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import departure, files, handles, opening, travel
+from . import aio, departure, files, handles, opening, travel
 from ._core import Segment
 from .errors import SegmentMismatch
 from .names import resolve
@@ -332,6 +332,7 @@ class SegmentObject:
         """
         super().close()  # type: ignore[misc] # that of the compiled class
         self._segment.close()
+        aio.end_waits(self)
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the file's name; the memory goes when the last process has closed it.
@@ -427,7 +428,7 @@ class SegmentObject:
         kind, offset = found
         if kind != cls._kind:
             called = "the object that came" if entry is None else f"{entry!r}"
-            raise SegmentMismatch(f"{called} is a {kind}, not a {cls._kind}: open it as what it is")
+            raise SegmentMismatch(f"{called} is of kind {kind}, not {cls._kind}: open it as what it is")
         return cls._attach(segment, offset, name, entry, own)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -181,7 +181,7 @@ class _Permits(SegmentObject, Compiled):
             >>> asyncio.run(Semaphore(value=0).acquire_async(timeout=0.01))
             False
         """
-        return await aio.acquired(self._begin_acquire(), timeout)
+        return await aio.acquired(self, self._begin_acquire(), timeout)
 
     async def __aenter__(self) -> bool:
         return await self.acquire_async()

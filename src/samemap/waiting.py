@@ -75,7 +75,7 @@ async def wait_async(objects: Iterable[T], timeout: float | None = None) -> list
     owner = aio.task_number()
     pendings = [begin_wait(thing, owner) for thing in given]
     try:
-        if not await aio.any_finished(pendings, timeout):
+        if not await aio.any_finished(list(zip(given, pendings, strict=True)), timeout):
             return []
         ready = []
         for thing, pending in zip(given, pendings, strict=True):

@@ -161,7 +161,9 @@ def test_fix_asks_before_it_removes(runtime_directory, answer, is_removed):
     assert ("left as it is" in output) is not is_removed
 
 
-def test_who_joins_while_the_question_is_open_keeps_the_file(runtime_directory):
+@pytest.fixture
+def asked():
+    """Let doctor find the orphan "jobs" and ask about it; what is called answers yes, and returns what is told then."""
     Lock.create("jobs").close()
     ours, theirs = os.openpty()
     program = subprocess.Popen(
@@ -170,17 +172,36 @@ def test_who_joins_while_the_question_is_open_keeps_the_file(runtime_directory):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    asked = b""
-    while b"[y/N]" not in asked:
-        asked += os.read(program.stderr.fileno(), 4096)
-    lock = Lock.open("jobs")
-    os.write(ours, b"y\n")
-    output, _ = program.communicate(timeout=60)
+    question = b""
+    while b"[y/N]" not in question:
+        question += os.read(program.stderr.fileno(), 4096)
+
+    def answer() -> tuple[str, int]:
+        os.write(ours, b"y\n")
+        output, _ = program.communicate(timeout=60)
+        return " ".join(output.decode().split()), program.returncode
+
+    yield answer
+    program.kill()
+    program.wait()
     os.close(ours)
     os.close(theirs)
-    assert f"pid {os.getpid()} has joined it meanwhile" in " ".join(output.decode().split())
-    assert (program.returncode, lock.path.exists()) == (1, True)
+
+
+def test_who_joins_while_the_question_is_open_keeps_the_file(asked):
+    lock = Lock.open("jobs")
+    told, status = asked()
+    assert f"pid {os.getpid()} has joined it meanwhile" in told
+    assert (status, lock.path.exists()) == (1, True)
     lock.close()
+
+
+def test_an_answer_is_not_taken_for_another_file(asked, runtime_directory):
+    (runtime_directory / "jobs").unlink()
+    Lock.create("jobs").close()
+    told, status = asked()
+    assert "another file has the name by now" in told
+    assert (status, (runtime_directory / "jobs").exists()) == (1, True)
 
 
 def test_segments_with_a_living_participant_are_never_removed(run, doing, runtime_directory):

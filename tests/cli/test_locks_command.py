@@ -161,6 +161,25 @@ def test_waiters_of_the_other_kinds(run, doing):
     condition.close()
 
 
+def test_a_writer_that_waits_for_readers_is_told_from_one_that_writes(run, doing):
+    rw = ReadWriteLock.create("jobs")
+    rw.acquire_read()
+    writer = doing("rw = ReadWriteLock('jobs')\nthreading.Thread(target=rw.acquire_write, daemon=True).start()")
+
+    def look() -> dict[str, object]:
+        return records(run("locks", "--json").output)["jobs"]
+
+    def roles(found: dict[str, object]) -> dict[int, str]:
+        return {holder["pid"]: holder["role"] for holder in found["holders"]}
+
+    found = until(look, lambda found: len(found["holders"]) == 2)
+    assert (found["state"], roles(found)) == ("1 reading", {os.getpid(): "reader", writer.pid: "next writer"})
+    rw.release_read()
+    found = until(look, lambda found: found["state"] == "writing")
+    assert roles(found) == {writer.pid: "writer"}
+    rw.close()
+
+
 def test_a_dead_holder_is_marked_and_then_counted(run, killed):
     pid = killed("lock = Lock('jobs')\nlock.acquire()")
     line = run("locks").output.splitlines()[1]

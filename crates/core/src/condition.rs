@@ -158,7 +158,7 @@ impl Condition {
         let mut queue: Vec<_> = (self.in_use(waiters).iter())
             .filter_map(|waiter| {
                 let seen = waiter.look().filter(|seen| seen.phase == Phase::Waiting)?;
-                Some((waiter.ticket().load(Ordering::Relaxed), seen, waiter))
+                Some((waiter.ticket(), seen, waiter))
             })
             .collect();
         queue.sort_unstable_by_key(|(ticket, ..)| *ticket);

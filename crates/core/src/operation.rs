@@ -212,11 +212,12 @@ impl Operation {
             }
             Wanted::Trip => {
                 let (barrier, places) = objects::barrier(segment, at)?;
-                map(barrier.trip(places, caller, asking.ask), Outcome::Passage)
+                Attempt::Done(Outcome::Passage(barrier.trip(places, caller.tag)))
             }
             Wanted::Reset => {
                 let (barrier, places) = objects::barrier(segment, at)?;
-                map(barrier.reset(places, caller, asking.ask), |()| Outcome::Done)
+                barrier.reset(places);
+                Attempt::Done(Outcome::Done)
             }
             Wanted::Object(name, kind, parameters) => {
                 let found = objects::find_or_add(segment, caller, asking.ask, name, *kind, *parameters)?;

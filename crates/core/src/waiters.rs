@@ -28,8 +28,7 @@ const NOTIFIED: u32 = Tag::SECOND_MARK;
 shared! {
 /// An entry of a table of those who wait, as it lies in shared memory.
 pub struct Waiter(64) {
-    /// What its object wants to know of it: its place in the queue of a condition, its generation of a barrier. Its
-    /// owner writes it before it shows itself as waiting.
+    /// Its place in the queue. Its owner writes it before it shows itself as waiting.
     ticket: Word64,
     /// 0 when free, else the tag of its owner, with the mark for waiting or the one for notified.
     word: Word32,
@@ -93,9 +92,9 @@ impl Waiter {
         Seen::read(self.word.load(Ordering::Acquire))
     }
 
-    /// The number that its owner has written, and others may have changed.
-    pub(crate) fn ticket(&self) -> &Word64 {
-        &self.ticket
+    /// The number that its owner has written.
+    pub(crate) fn ticket(&self) -> u64 {
+        self.ticket.load(Ordering::Relaxed)
     }
 
     /// Its owner writes its number, and waits from now on.

@@ -2,10 +2,12 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use samemap_core::bell::Attempt;
 use samemap_core::holdings::Holding;
 use samemap_core::objects;
 use samemap_core::operation::{Outcome, Wanted};
 use samemap_core::semaphore::{self, UNBOUNDED};
+use samemap_core::tag::Caller;
 
 use crate::arguments::{Count, Timeout, acquire_timeout};
 use crate::drive::{check_open, drive, raise};
@@ -25,6 +27,30 @@ impl Semaphore {
     fn parts(&self) -> PyResult<(&semaphore::Semaphore, &[Holding])> {
         let segment = self.object.handle.segment();
         objects::semaphore(segment, self.object.offset).map_err(|error| raise(segment, &error))
+    }
+}
+
+impl Semaphore {
+    /// Does something that needs no waiting.
+    fn at_once<'s, T>(
+        &'s self,
+        attempt: impl FnOnce(&'s semaphore::Semaphore, &'s [Holding], Caller<'_>) -> T,
+    ) -> PyResult<T> {
+        let segment = self.object.handle.segment();
+        let (semaphore, held) = self.parts()?;
+        let attempted = segment.as_caller(|caller| attempt(semaphore, held, caller));
+        let attempted = attempted.map_err(|error| raise(segment, &error))?;
+        self.object.check()?;
+        Ok(attempted)
+    }
+
+    #[cold]
+    fn too_many(&self, n: Count, bound: u32) -> PyErr {
+        let free = self.value().unwrap_or(bound);
+        PyValueError::new_err(format!(
+            "semaphore released too many times: {free} of at most {bound} permits are free, and {} more were given back",
+            n.0
+        ))
     }
 }
 
@@ -63,13 +89,11 @@ impl Semaphore {
     fn acquire(&self, py: Python<'_>, blocking: bool, timeout: Option<f64>) -> PyResult<bool> {
         let timeout = if blocking && timeout.is_none() { Timeout::Never } else { acquire_timeout(blocking, timeout)? };
         self.object.tag()?;
+        if self.at_once(|semaphore, held, caller| semaphore.try_acquire(held, caller))? {
+            return Ok(true);
+        }
         if let Timeout::Now = timeout {
-            let segment = self.object.handle.segment();
-            let (semaphore, held) = self.parts()?;
-            let taken = segment.as_caller(|caller| semaphore.poll_acquire(held, caller));
-            let taken = taken.map_err(|error| raise(segment, &error))?;
-            self.object.check()?;
-            return Ok(taken);
+            return self.at_once(|semaphore, held, caller| semaphore.poll_acquire(held, caller));
         }
         let mut operation = self.object.operation(Wanted::Permit);
         Ok(drive(py, &self.object.handle, timeout, &mut operation)?.is_some())
@@ -99,15 +123,14 @@ impl Semaphore {
             return Err(PyValueError::new_err("n must be one or more"));
         }
         self.object.tag()?;
+        match self.at_once(|semaphore, held, caller| semaphore.attempt_release(held, caller, false, n.0))? {
+            Attempt::Done(Ok(())) => return Ok(()),
+            Attempt::Done(Err(too_many)) => return Err(self.too_many(n, too_many.bound)),
+            Attempt::Wait(_) => {}
+        }
         let mut operation = self.object.operation(Wanted::Release(n.0));
         match drive(py, &self.object.handle, Timeout::Never, &mut operation)? {
-            Some(Outcome::TooMany(bound)) => {
-                let value = self.value()?;
-                Err(PyValueError::new_err(format!(
-                    "semaphore released too many times: {value} of at most {bound} permits are free, and {} more were given back",
-                    n.0
-                )))
-            }
+            Some(Outcome::TooMany(bound)) => Err(self.too_many(n, bound)),
             _ => Ok(()),
         }
     }

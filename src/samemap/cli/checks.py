@@ -92,7 +92,7 @@ class SegmentFile(NamedTuple):
         size: Bytes.
         segment: What it says of itself.
         sights: What its objects are doing.
-        mapped_by: Other processes that map it, as far as the kernel shows them.
+        mapped_by: Processes that map it, as far as the kernel shows them.
     """
 
     path: Path

@@ -205,7 +205,7 @@ def _segment_in(path: Path, mapped_by: dict[FileId, tuple[Holder, ...]]) -> Segm
 
 
 def _mappers(directory: Path) -> dict[FileId, tuple[Holder, ...]]:
-    """Return which other processes map the files in a directory."""
+    """Return which processes map the files in a directory; this one maps none of them yet."""
     files: list[FileId] = []
     if not directory.exists() or not (_PROC / "self" / "fd").exists():
         return {}
@@ -218,8 +218,7 @@ def _mappers(directory: Path) -> dict[FileId, tuple[Holder, ...]]:
             files.append(locate(fd)[0])
         finally:
             os.close(fd)
-    found = survey(files).holders
-    return {file: tuple(one for one in holders if one.pid != os.getpid()) for file, holders in found.items()}
+    return dict(survey(files).holders)
 
 
 def _is_running(pid: int) -> bool:
@@ -261,17 +260,17 @@ def _bury(path: Path) -> _Outcome:
 
 
 def _remove_segment(path: Path, yes: bool) -> _Outcome:
-    if not yes:
-        if sys.stdin is None or not sys.stdin.isatty():
-            return _Outcome(False, "there is nobody to ask; --yes removes it")
-        if not click.confirm(f"  Remove {printable(str(path))}?", default=False, err=True):
-            return _Outcome(False, "left as it is")
+    # Open while the question is: the answer is for this file, and for no other that gets its name meanwhile.
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        # Somebody may have joined, while the question was open.
+        if not yes:
+            if sys.stdin is None or not sys.stdin.isatty():
+                return _Outcome(False, "there is nobody to ask; --yes removes it")
+            if not click.confirm(f"  Remove {printable(str(path))}?", default=False, err=True):
+                return _Outcome(False, "left as it is")
         segment = describe_segment(path, fd)
         if segment is None or segment.kind is None:
-            return _Outcome(False, "it is another file by now")
+            return _Outcome(False, "it is no segment any more")
         if segment.alive:
             return _Outcome(False, f"{_pids(segment)} has joined it meanwhile")
         if not os.path.samestat(path.lstat(), os.fstat(fd)):
