@@ -443,6 +443,8 @@ def test_a_screen_shows_no_more_than_fits(rows, shown):
     os.close(theirs)
     frame = seen.decode().rpartition("\x1b[H")[2].splitlines()[:-1]
     assert len(frame) == shown
+    # Cleared before it is written: afterwards, that would take the last character of a line that is full.
+    assert all(line.startswith("\x1b[2K") and line.count("\x1b[2K") == 1 for line in frame)
     assert ("more lines" in frame[-1]) is (rows < 10)
     if rows < 10:
         assert f"... {9 - shown + 1} more lines" in frame[-1]

@@ -287,7 +287,7 @@ def main() -> None:
     tags += [found._tag for found in segment.participants() if found.pid == os.getpid()]
     looker = open_again(path, writable=False)
     over = threading.Event()
-    damager = threading.Thread(target=damage, args=(path, random.Random(seed + 1), tags, over))
+    damager = threading.Thread(target=damage, args=(path, random.Random(seed + 1), tags, over), daemon=True)
     damager.start()
     begun: collections.Counter[str] = collections.Counter()
     deadline = time.monotonic() + seconds
@@ -296,9 +296,8 @@ def main() -> None:
             if chance.random() < 0.1:
                 segment.close()
                 segment = open_again(path)
-            operations = of_roster(segment, chance) | of_roster(looker, chance)
-            operations |= operations_of(segment, segment.kind, 0, chance)
-            read_only = operations_of(looker, looker.kind, 0, chance)
+            operations = of_roster(segment, chance) | operations_of(segment, segment.kind, 0, chance)
+            read_only = of_roster(looker, chance) | operations_of(looker, looker.kind, 0, chance)
         except ERRORS:
             if segment.closed:
                 segment = reopen(path)
@@ -307,8 +306,7 @@ def main() -> None:
             name = chance.choice(list(operations))
             begun[name] += 1
             attempt(operations[name])
-            looked = attempt_to_look(read_only, chance)
-            assert not isinstance(looked, SegmentTruncated)
+            assert not isinstance(attempt_to_look(read_only, chance), SegmentTruncated)
     over.set()
     damager.join()
     peer.communicate("")

@@ -133,19 +133,6 @@ impl Semaphore {
         }
     }
 
-    /// Takes a permit if one is left and nobody else is about to; says whether it did.
-    ///
-    /// It is for one who has not slept for it: then there is no mark of other sleepers that it would have to leave.
-    #[inline]
-    pub fn try_acquire(&self, held: &[Holding], caller: Caller<'_>) -> bool {
-        if !self.guard.try_acquire(caller.tag) {
-            return false;
-        }
-        let is_taken = self.take(Table::new(&self.extent, held), caller, false);
-        self.leave(caller.tag);
-        is_taken
-    }
-
     /// Takes a permit if one is left, or if one comes back from the dead, without waiting; says whether it did.
     ///
     /// It is for one who has not slept for it. It is also `false` when somebody is held up (stopped, say) just while it
