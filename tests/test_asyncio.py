@@ -304,7 +304,7 @@ class TestCancelling:
                 await asleep(thing)
                 release()
                 # The watcher gets it for the task, which cannot run: this one does not let go of the loop.
-                until(lambda task=task: task._fut_waiter is None or is_taken(thing), "the watcher")  # type: ignore[misc]
+                until(lambda thing=thing: is_taken(thing), "the watcher")  # type: ignore[misc]
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task

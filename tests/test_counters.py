@@ -63,7 +63,7 @@ class TestWaiting:
         assert came == [8]
 
     def test_another_comparison_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="op is one of '>=', '<=', '==' and '!=', not .<."):
+        with pytest.raises(ValueError, match=r"op is one of '>=', '<=', '==' and '!=', not .<."):
             Counter().wait_until(1, "<")  # type: ignore[arg-type]
 
     def test_a_timeout_that_makes_no_sense_is_refused(self) -> None:

@@ -37,9 +37,9 @@ def test_one_writes_and_nobody_reads() -> None:
 
 def test_who_is_late_is_told_who_writes() -> None:
     table = ReadWriteLock("table")
-    with table.writing(), pytest.raises(AcquireTimeout, match=f"ReadWriteLock 'table' .* pid {os.getpid()}") as caught:
-        with table.reading(timeout=0.01):
-            pass
+    late = pytest.raises(AcquireTimeout, match=f"ReadWriteLock 'table' .* pid {os.getpid()}")
+    with table.writing(), late as caught, table.reading(timeout=0.01):
+        pass
     assert caught.value.holder is not None
     with table.reading(), pytest.raises(AcquireTimeout) as caught, table.writing(timeout=0.01):
         pass

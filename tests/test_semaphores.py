@@ -35,8 +35,9 @@ class TestPermits:
 
     def test_a_with_block_takes_one_and_gives_it_back(self, kind: type[Semaphore]) -> None:
         gpus = kind(value=2)
-        with pytest.raises(KeyError), gpus as entered:
+        with gpus as entered:
             assert (entered, gpus.value) == (True, 1)
+        with pytest.raises(KeyError), gpus:
             raise KeyError
         assert gpus.value == 2
 

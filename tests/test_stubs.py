@@ -17,8 +17,23 @@ import pytest
 
 import samemap
 from samemap import _core
+from samemap.records import Record
 
-MODULES = ("samemap.names", "samemap.region")
+MODULES = (
+    "samemap.barriers",
+    "samemap.conditions",
+    "samemap.counters",
+    "samemap.events",
+    "samemap.locks",
+    "samemap.names",
+    "samemap.namespaces",
+    "samemap.ownership",
+    "samemap.readwritelock",
+    "samemap.region",
+    "samemap.segments",
+    "samemap.semaphores",
+    "samemap.waiting",
+)
 OPTIONS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL | doctest.NORMALIZE_WHITESPACE
 
 
@@ -76,13 +91,24 @@ def test_every_parameter_is_explained(name: str) -> None:
     assert described(PUBLIC[name], "Args") == parameters(PUBLIC[name])
 
 
-def test_every_field_is_described() -> None:
-    fields = [name for name in dir(samemap.RegionStats) if not name.startswith("_")]
-    assert sorted(described(samemap.RegionStats, "Attributes")) == fields
+def fields(record: type) -> list[str]:
+    if issubclass(record, Record):
+        return list(record._names)
+    return [name for name in dir(record) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", [name for name, thing in PUBLIC.items() if described(thing, "Attributes")])
+def test_every_field_is_described(name: str) -> None:
+    record = PUBLIC[name]
+    assert isinstance(record, type)
+    assert sorted(described(record, "Attributes")) == sorted(fields(record))
 
 
 def test_public_objects_were_found() -> None:
     assert {"Region.open", "Region.wait", "Region.resize", "Region.size", "RegionStats"} <= set(PUBLIC)
+    assert {"Lock.acquire", "Lock.open", "RLock.depth", "Namespace.lock", "LockStats", "OwnerDied", "wait"} <= set(
+        PUBLIC
+    )
 
 
 def examples(module: str) -> list[doctest.DocTest]:
@@ -91,9 +117,12 @@ def examples(module: str) -> list[doctest.DocTest]:
         return [test for test in found if test.examples]
     # doctest's own finder looks only into classes and functions that were written in Python.
     parser = doctest.DocTestParser()
+    names = {"Region": samemap.Region}
     tests = (
-        parser.get_doctest(documentation(member), {"Region": samemap.Region}, f"{module}.Region.{name}", None, 0)
-        for name, member in vars(_core.Region).items()
+        parser.get_doctest(documentation(member), names, f"{module}.{kind.__name__}.{name}", None, 0)
+        for kind in vars(_core).values()
+        if isinstance(kind, type)
+        for name, member in vars(kind).items()
     )
     return [test for test in tests if test.examples]
 

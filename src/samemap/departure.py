@@ -21,16 +21,22 @@ LAST = -1_000_000
 def leave_at_exit() -> None:
     """See to it that this process leaves all rosters at its end, and so do its children."""
     atexit.register(leave_all)
-    # It ends its children past atexit. In one of them we may be imported only now.
+    # It ends its children past atexit. In one of them we may be imported only now, before or after it calls back.
     if "multiprocessing.util" in sys.modules:
         _leave_with_multiprocessing()
-    os.register_at_fork(after_in_child=_after_fork)
+        _have_called_back()
+    os.register_at_fork(after_in_child=_have_called_back)
 
 
-def _after_fork() -> None:
+_will_be_called = False
+
+
+def _have_called_back() -> None:
     # The child first forgets all its parent's finalizers, then calls back, and only then runs.
-    if util := sys.modules.get("multiprocessing.util"):
-        util.register_after_fork(_after_fork, _leave_after_fork)
+    global _will_be_called
+    if not _will_be_called and (util := sys.modules.get("multiprocessing.util")):
+        util.register_after_fork(_have_called_back, _leave_after_fork)
+        _will_be_called = True
 
 
 def _leave_after_fork(_: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from samemap import Region
+from samemap import Event, Lock, Region
 
 #: Offsets of words: a sum that children add to, and whether they may leave.
 SUM, LEAVE = 0, 4
@@ -71,3 +71,10 @@ def grow(region: Region, size: int) -> None:
     """Make it larger, and write at its end."""
     region.resize(size)
     region[-1] = 7
+
+
+def join_and_stay(lock: Lock, joined: Event, leave: Event) -> None:
+    """Take part until told to leave."""
+    with lock:
+        joined.set()
+    leave.wait(60)

@@ -221,7 +221,7 @@ class Worker:
 
 
 @contextmanager
-def workers(number: int, setup: str = "None") -> Iterator[list[Worker]]:
+def workers(number: int, setup: str = "None", line: tuple[str, ...] | None = None) -> Iterator[list[Worker]]:
     """Give some workers, all of which have done the same first."""
     with ExitStack() as ends:
-        yield [ends.enter_context(Worker(setup)) for _ in range(number)]
+        yield [ends.enter_context(Worker(setup, line)) for _ in range(number)]

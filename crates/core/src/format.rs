@@ -185,6 +185,8 @@ fn check(header: &Header, read: usize, size: usize) -> Result<(), Error> {
     if header.magic != layout::MAGIC {
         let cure = if header.magic == layout::MAGIC.swap_bytes() {
             "a machine of the other byte order made it: it cannot be shared with this one"
+        } else if header.magic << 8 == layout::MAGIC << 8 {
+            "another generation of samemap made it: use the same version everywhere, or remove it (samemap rm) and make it anew"
         } else {
             "it is no segment; Region.open() maps any file"
         };

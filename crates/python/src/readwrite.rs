@@ -180,8 +180,7 @@ impl ReadWriteLock {
         self.object.check()
     }
 
-    /// Take the lock to write, also from the dead where ``on_owner_death="raise"``: for whoever is to repair what it
-    /// guards.
+    /// Take the lock to write, also from the dead where ``on_owner_death="raise"``: for whoever repairs what it guards.
     ///
     /// Args:
     ///     timeout: Seconds; ``None`` waits for ever.

@@ -180,6 +180,7 @@ impl Segment {
         let segment = self.handle()?.segment();
         let roster = segment.roster().map_err(|error| raise(segment, &error))?;
         let found = Tag::read(tag).and_then(|tag| roster.describe(tag));
+        segment.check().map_err(|error| raise(segment, &error))?;
         Ok(found.map(|participant| Participant { participant }))
     }
 
@@ -215,6 +216,7 @@ impl Segment {
     fn bury(&self, py: Python<'_>) -> PyResult<Vec<Participant>> {
         let segment = self.handle()?.segment();
         let buried = py.detach(|| segment.bury()).map_err(|error| raise(segment, &error))?;
+        segment.check().map_err(|error| raise(segment, &error))?;
         Ok(buried.into_iter().map(|participant| Participant { participant }).collect())
     }
 }

@@ -1,0 +1,227 @@
+"""A segment with any bytes changed, or cut, gives an error or some answer: never a crash, a hang, or a read elsewhere.
+
+What is done to it, and what is done with it meanwhile, is in exercise.py, which runs in a process of its own.
+crates/core/tests/damage.rs does the same to the algorithms, with overflow checks, and so that a failure can be repeated.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import exercise
+import pytest
+from isolated import succeed
+
+from samemap import PAGE_SIZE, _core
+
+#: Before every program here: what exercise.py offers.
+PRELUDE = f"""
+import os, random, sys
+from pathlib import Path
+from samemap import _core
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from exercise import *
+path, kind = Path(sys.argv[1]), sys.argv[2]
+"""
+HEADER = 128
+#: Fields of the header of which every bit counts.
+EXACT = range(0, 32)
+
+
+@pytest.mark.parametrize("kind", exercise.KINDS)
+def test_live_segments_endure_damage(kind: str, tmp_path: Path) -> None:
+    seed, seconds = int(os.environ.get("SAMEMAP_SEED", "3")), float(os.environ.get("SAMEMAP_SECONDS", "1.5"))
+    line = [sys.executable, str(Path(exercise.__file__)), str(tmp_path / kind), kind, str(seed), str(seconds)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=seconds + 60, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), f"seed {seed}: exit status {done.returncode}\n{done.stderr}"
+    begun = {name: int(times) for times, name in (line.split(" ", 1) for line in done.stdout.splitlines())}
+    segment = exercise.create(tmp_path / "whole", kind)
+    every = exercise.of_roster(segment, random.Random()) | exercise.operations_of(segment, kind, 0, random.Random())
+    segment.close()
+    assert set(every) <= set(begun), "not every operation was tried"
+
+
+OPEN = """
+def use(path):
+    '''Open it both ways, do a few things, and say whether it could be opened.'''
+    opened = 0
+    for writable in (True, False):
+        try:
+            segment = open_again(path, writable=writable)
+        except ERRORS as error:
+            assert str(error), repr(error)
+            last = error
+            continue
+        opened += 1
+        operations = of_roster(segment, chance)
+        try:
+            operations |= operations_of(segment, segment.kind, 0, chance)
+        except ERRORS:
+            pass
+        for name in chance.sample(list(operations), min(8, len(operations))):
+            (attempt if writable else lambda work: attempt_to_look({"": work}, chance))(operations[name])
+        segment.close()
+    return None if opened else last
+
+chance = random.Random(5)
+create(path, kind, '{"a": 1}').close()
+whole = path.read_bytes()
+"""
+
+
+@pytest.mark.parametrize("kind", ["Lock", "Condition", "Namespace"])
+def test_every_byte_of_a_header_may_be_another(kind: str, tmp_path: Path) -> None:
+    succeed(
+        PRELUDE
+        + OPEN
+        + f"""
+for at in range({HEADER}):
+    for byte in {{0, 0xFF, whole[at] ^ 1, whole[at] ^ 0x80}} - {{whole[at]}}:
+        path.write_bytes(whole[:at] + bytes([byte]) + whole[at + 1 :])
+        error = use(path)
+        # The kind, bytes 12 to 15, may be that of another object.
+        if at in {EXACT!r} and at not in range(12, 16):
+            assert isinstance(error, _core.SegmentMismatch), (at, byte, error)
+path.write_bytes(whole)
+assert use(path) is None
+""",
+        tmp_path / kind,
+        kind,
+    )
+
+
+@pytest.mark.parametrize("kind", exercise.KINDS)
+def test_what_is_opened_may_hold_anything(kind: str, tmp_path: Path) -> None:
+    succeed(
+        PRELUDE
+        + OPEN
+        + f"""
+words = values(chance, [1 << 10 | 1, 1 << 10 | 2])
+for _ in range(150):
+    damaged = bytearray(whole)
+    for _ in range(chance.randrange(1, 40)):
+        start, end = chance.choice([({HEADER} - 64, {HEADER}), ({HEADER}, 200), (4096, len(whole)), (len(whole) - 64, len(whole))])
+        at = chance.randrange(start, end - 3) & ~3
+        damaged[at : at + 4] = next(words).to_bytes(4, "little")
+    if chance.random() < 0.1:
+        damaged[4096:] = chance.randbytes(len(whole) - 4096)
+    path.write_bytes(damaged)
+    use(path)
+path.write_bytes(whole)
+assert use(path) is None
+""",
+        tmp_path / kind,
+        kind,
+    )
+
+
+@pytest.mark.parametrize("kind", exercise.KINDS)
+@pytest.mark.parametrize("size", [0, 100, PAGE_SIZE])
+def test_a_segment_that_is_cut_says_so(kind: str, size: int, tmp_path: Path) -> None:
+    succeed(
+        PRELUDE
+        + """
+chance = random.Random(6)
+segment, looker = create(path, kind), None
+looker = open_again(path, writable=False)
+operations = operations_of(segment, kind, 0, chance)
+read_only = operations_of(looker, kind, 0, chance)
+before = os.stat(path).st_size
+os.truncate(path, int(sys.argv[3]))
+told = 0
+for _ in range(3):
+    for name, operation in (of_roster(segment, chance) | operations).items():
+        error = attempt(operation)
+        if isinstance(error, SegmentTruncated):
+            told += 1
+            assert error.filename == str(path) and str(before) in str(error) and sys.argv[3] in str(error), error
+            assert "make it anew" in str(error), error
+        else:
+            # What is wrong in itself may be told first; a random tag may name an entry that is not there.
+            assert isinstance(error, RuntimeError) or name in NEVER_TOLD, (name, error)
+    for name in read_only:
+        attempt_to_look({name: read_only[name]}, chance)
+assert told > 10, told
+try:
+    open_again(path, kind=kind)
+except ERRORS:
+    pass
+segment.close()
+looker.close()
+os.unlink(path)
+create(path, kind).close()
+""".replace("NEVER_TOLD", repr({"describe"})),
+        tmp_path / kind,
+        kind,
+        size,
+    )
+
+
+def test_a_cut_within_a_page_stops_newcomers_only(tmp_path: Path) -> None:
+    # The kernel tells of missing pages; of a page that is there in part, the rest is zeros.
+    path = tmp_path / "lock"
+    segment = exercise.create(path, "Lock")
+    lock = _core.Lock(segment, 0, False)
+    os.truncate(path, segment.size - 1)
+    assert lock.acquire(timeout=0)
+    cut = f"its size is {segment.size - 1}, and {segment.size} was expected: somebody has truncated it"
+    segment.close()
+    lock.close()
+    with pytest.raises(_core.SegmentMismatch, match=cut):
+        exercise.open_again(path)
+
+
+class TestWhatIsNotUnderstoodIsRefused:
+    """The error names the field, what it holds, what was expected, and what helps."""
+
+    REMAKE = r"use the same version of samemap everywhere, or remove it \(samemap rm\) and make it anew"
+
+    def refused(self, path: Path, offset: int, field: bytes, match: str) -> None:
+        exercise.create(path, "Lock").close()
+        whole = path.read_bytes()
+        path.write_bytes(whole[:offset] + field + whole[offset + len(field) :])
+        for writable in (True, False):
+            with pytest.raises(_core.SegmentMismatch, match=match) as caught:
+                exercise.open_again(path, writable=writable)
+            assert str(path) in str(caught.value)
+        path.unlink()
+
+    def test_a_newer_version(self, tmp_path: Path) -> None:
+        message = f"its version is 2, and 1 was expected: {self.REMAKE}"
+        self.refused(tmp_path / "lock", 8, (2).to_bytes(4, "little"), message)
+
+    def test_another_byte_order(self, tmp_path: Path) -> None:
+        message = "its magic is 0x73616d656d617002, and 0x0270616d656d6173 was expected: a machine of the other byte order"
+        self.refused(tmp_path / "lock", 0, b"samemap\x02"[::-1], message)
+
+    def test_another_file(self, tmp_path: Path) -> None:
+        message = r"its magic is .*: it is no segment; Region\.open\(\) maps any file"
+        self.refused(tmp_path / "lock", 0, b"\x89PNG\r\n\x1a\n", message)
+
+    def test_a_feature(self, tmp_path: Path) -> None:
+        message = f"its features is 0x400, and 0x0 was expected: {self.REMAKE}"
+        self.refused(tmp_path / "lock", 16, (1 << 10).to_bytes(8, "little"), message)
+
+    def test_other_structures(self, tmp_path: Path) -> None:
+        message = f"its fingerprint is 0x0000000000000007, and 0x[0-9a-f]{{16}} was expected: {self.REMAKE}"
+        self.refused(tmp_path / "lock", 24, (7).to_bytes(8, "little"), message)
+
+    def test_a_kind_of_the_future(self, tmp_path: Path) -> None:
+        message = "its kind is 10, and 1 to 9 was expected: a newer samemap made it: upgrade this one"
+        self.refused(tmp_path / "lock", 12, (10).to_bytes(4, "little"), message)
+
+    def test_an_empty_file_and_one_that_is_too_short(self, tmp_path: Path) -> None:
+        for length in (0, 127):
+            (tmp_path / "short").write_bytes(b"samemap\x02".ljust(length, b"\0")[:length])
+            with pytest.raises(_core.SegmentMismatch, match=f"its size is {length}, and at least 128 was expected"):
+                exercise.open_again(tmp_path / "short")
+
+    def test_another_kind_than_was_asked_for(self, tmp_path: Path) -> None:
+        exercise.create(tmp_path / "lock", "Lock").close()
+        message = r"its kind is Lock, and Event was expected: open it as samemap\.Lock"
+        with pytest.raises(_core.SegmentMismatch, match=message):
+            exercise.open_again(tmp_path / "lock", kind="Event")
