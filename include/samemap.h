@@ -26,7 +26,7 @@
 #define SAMEMAP_MAGIC UINT64_C(0x0270616d656d6173)
 #define SAMEMAP_VERSION UINT32_C(1)
 #define SAMEMAP_FEATURES UINT64_C(0)
-#define SAMEMAP_FINGERPRINT UINT64_C(0x4d7ae9f2f3c233bd)
+#define SAMEMAP_FINGERPRINT UINT64_C(0xd107424166e36bed)
 #define SAMEMAP_HEADER_SPACE 4096
 #define SAMEMAP_LONGEST_SCHEMA 3968
 #define SAMEMAP_MOST_PARTICIPANTS 1023
@@ -138,11 +138,9 @@ struct samemap_condition {
 };
 
 struct samemap_barrier {
-    struct samemap_lock guard;
+    SAMEMAP_LINE uint32_t phase;
     uint32_t parties;
-    uint32_t phase;
     uint64_t endings;
-    uint32_t cause;
     uint32_t died;
 };
 
@@ -238,13 +236,11 @@ struct samemap_directory_entry {
     STRUCTURE(condition, 64, 64) \
     FIELD(condition, arrivals, 0, 8) \
     FIELD(condition, used, 8, 4) \
-    STRUCTURE(barrier, 128, 64) \
-    FIELD(barrier, guard, 0, 64) \
-    FIELD(barrier, parties, 64, 4) \
-    FIELD(barrier, phase, 68, 4) \
-    FIELD(barrier, endings, 72, 8) \
-    FIELD(barrier, cause, 80, 4) \
-    FIELD(barrier, died, 84, 4) \
+    STRUCTURE(barrier, 64, 64) \
+    FIELD(barrier, phase, 0, 4) \
+    FIELD(barrier, parties, 4, 4) \
+    FIELD(barrier, endings, 8, 8) \
+    FIELD(barrier, died, 16, 4) \
     STRUCTURE(counter, 64, 64) \
     FIELD(counter, value, 0, 8) \
     FIELD(counter, bell, 8, 8) \

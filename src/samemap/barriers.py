@@ -56,13 +56,11 @@ class Barrier(Closing, Compiled):
         options: ``perm``, ``max_participants``, ``follow_symlinks`` and ``any_owner``, as for `Lock`.
 
     Raises:
-        PermissionError: The file belongs to another user, or this user may not open it.
-        OSError: ``ENOSPC``, ``EUSERS``, as for `Lock`.
+        OSError: As from `Lock`.
         SegmentMismatch: The file is something else; a ``ValueError``.
         ValueError: It exists, and was made for other parties; or ``parties`` is out of range.
 
     Example:
-        >>> from samemap import Barrier
         >>> with Barrier(None, 1, action=lambda: print("all here")) as start:
         ...     start.wait()
         all here
@@ -109,7 +107,6 @@ class Barrier(Closing, Compiled):
             ValueError: ``parties`` is out of range.
 
         Example:
-            >>> from samemap import Barrier
             >>> Barrier.create(None, 3).parties
             3
         """
@@ -145,7 +142,6 @@ class Barrier(Closing, Compiled):
             SegmentMismatch: The file is something else; a ``ValueError``.
 
         Example:
-            >>> from samemap import Barrier
             >>> Barrier.open("doc-missing", wait=0.01)
             Traceback (most recent call last):
             FileNotFoundError: [Errno 2] ...
@@ -170,7 +166,6 @@ class Barrier(Closing, Compiled):
 
         Example:
             >>> import socket
-            >>> from samemap import Barrier
             >>> ours, theirs = socket.socketpair()
             >>> with ours, theirs, Barrier(None, 3) as start:
             ...     start.send_handle(ours)
@@ -209,7 +204,6 @@ class Barrier(Closing, Compiled):
             ValueError: It is closed, also by another thread meanwhile; or the timeout makes no sense.
 
         Example:
-            >>> from samemap import Barrier
             >>> Barrier(None, 2).wait(timeout=0.01)
             Traceback (most recent call last):
             samemap.BrokenBarrierError: ...
@@ -237,7 +231,6 @@ class Barrier(Closing, Compiled):
 
         Example:
             >>> import asyncio
-            >>> from samemap import Barrier
             >>> async def main():
             ...     start = Barrier(None, 2)
             ...     return await asyncio.gather(start.wait_async(), start.wait_async())
@@ -269,16 +262,12 @@ class Barrier(Closing, Compiled):
         self._trip()
 
     def stats(self) -> BarrierStats:
-        """Return what is known of it now.
-
-        Returns:
-            A record that equals another one exactly if nothing has changed.
+        """Return what is known of it now, as a record that equals another one exactly if nothing has changed.
 
         Raises:
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import Barrier
             >>> Barrier(None, 3).stats()
             BarrierStats(parties=3, n_waiting=0, broken=False, participants=1)
         """

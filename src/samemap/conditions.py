@@ -55,14 +55,12 @@ class Condition(SegmentObject, Compiled):
         options: ``perm``, ``max_participants``, ``follow_symlinks`` and ``any_owner``, as for `Lock`.
 
     Raises:
-        PermissionError: The file belongs to another user, or this user may not open it.
-        OSError: ``ENOSPC``, ``EUSERS``, as for `Lock`.
+        OSError: As from `Lock`.
         SegmentMismatch: The file is something else; a ``ValueError``.
         TypeError: ``lock`` is something else.
         ValueError: It exists, and was made with another lock.
 
     Example:
-        >>> from samemap import Condition
         >>> news = Condition()
         >>> with news:
         ...     news.notify()
@@ -100,7 +98,6 @@ class Condition(SegmentObject, Compiled):
             TypeError: ``lock`` is something else.
 
         Example:
-            >>> from samemap import Condition, Lock
             >>> lock = Lock()
             >>> changed, emptied = Condition.create(None, lock), Condition.create(None, lock)
             >>> with changed:
@@ -137,7 +134,6 @@ class Condition(SegmentObject, Compiled):
             ValueError: It was made with another lock.
 
         Example:
-            >>> from samemap import Condition
             >>> Condition.open("doc-missing", wait=0.01)
             Traceback (most recent call last):
             FileNotFoundError: [Errno 2] ...
@@ -161,7 +157,6 @@ class Condition(SegmentObject, Compiled):
 
         Example:
             >>> import socket
-            >>> from samemap import Condition
             >>> ours, theirs = socket.socketpair()
             >>> with ours, theirs:
             ...     Condition().send_handle(ours)
@@ -202,7 +197,6 @@ class Condition(SegmentObject, Compiled):
         Threads that wait for it raise ``ValueError``. Other processes do not notice, and nothing is deleted.
 
         Example:
-            >>> from samemap import Condition
             >>> news = Condition()
             >>> news.close()
             >>> news.closed
@@ -229,7 +223,6 @@ class Condition(SegmentObject, Compiled):
             ValueError: It is closed, or the timeout makes no sense.
 
         Example:
-            >>> from samemap import Condition
             >>> Condition().acquire()
             True
         """
@@ -249,7 +242,6 @@ class Condition(SegmentObject, Compiled):
 
         Example:
             >>> import asyncio
-            >>> from samemap import Condition
             >>> asyncio.run(Condition().acquire_async())
             True
         """
@@ -263,7 +255,6 @@ class Condition(SegmentObject, Compiled):
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import Condition
             >>> news = Condition()
             >>> news.acquire()
             True
@@ -309,7 +300,6 @@ class Condition(SegmentObject, Compiled):
             ValueError: It is closed, also by another thread meanwhile; or the timeout makes no sense.
 
         Example:
-            >>> from samemap import Condition
             >>> news = Condition()
             >>> with news:
             ...     news.wait(timeout=0.01)
@@ -332,7 +322,6 @@ class Condition(SegmentObject, Compiled):
             ValueError: It is closed, or the timeout makes no sense.
 
         Example:
-            >>> from samemap import Condition
             >>> news = Condition()
             >>> with news:
             ...     news.wait_for(lambda: 6 * 7)
@@ -363,7 +352,6 @@ class Condition(SegmentObject, Compiled):
 
         Example:
             >>> import asyncio
-            >>> from samemap import Condition
             >>> async def main():
             ...     news = Condition()
             ...     async with news:
@@ -420,7 +408,6 @@ class Condition(SegmentObject, Compiled):
 
         Example:
             >>> import asyncio
-            >>> from samemap import Condition
             >>> async def main():
             ...     news = Condition()
             ...     async with news:
@@ -446,7 +433,6 @@ class Condition(SegmentObject, Compiled):
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import Condition
             >>> news = Condition()
             >>> news.notify()
             Traceback (most recent call last):
@@ -466,7 +452,6 @@ class Condition(SegmentObject, Compiled):
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import Condition
             >>> news = Condition()
             >>> with news:
             ...     news.notify_all()
@@ -479,16 +464,12 @@ class Condition(SegmentObject, Compiled):
         return dict.fromkeys(self._waiters(), "waiter") | holders
 
     def stats(self) -> ConditionStats:
-        """Return what is known of it now.
-
-        Returns:
-            A record that equals another one exactly if nothing has changed.
+        """Return what is known of it now, as a record that equals another one exactly if nothing has changed.
 
         Raises:
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import Condition
             >>> Condition().stats()
             ConditionStats(waiting=0, locked=False, participants=1)
         """

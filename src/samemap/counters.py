@@ -49,14 +49,12 @@ class Counter(Closing, Compiled):
         options: ``perm``, ``max_participants``, ``follow_symlinks`` and ``any_owner``, as for `Lock`.
 
     Raises:
-        PermissionError: The file belongs to another user, or this user may not open it.
-        OSError: ``ENOSPC``, ``EUSERS``, as for `Lock`.
+        OSError: As from `Lock`.
         SegmentMismatch: The file is something else; a ``ValueError``.
         OverflowError: ``value`` does not fit into 64 bits.
         ValueError: It exists, and was made with another value.
 
     Example:
-        >>> from samemap import Counter
         >>> with Counter() as hits:
         ...     hits.add(), hits.add(10), int(hits)
         (1, 11, 11)
@@ -88,7 +86,6 @@ class Counter(Closing, Compiled):
             OverflowError: ``value`` does not fit into 64 bits.
 
         Example:
-            >>> from samemap import Counter
             >>> Counter.create(None, 7).value
             7
         """
@@ -120,7 +117,6 @@ class Counter(Closing, Compiled):
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import Counter
             >>> Counter(value=10).sub(3)
             7
         """
@@ -144,7 +140,6 @@ class Counter(Closing, Compiled):
             ValueError: It is closed, also by another thread meanwhile; or an argument makes no sense.
 
         Example:
-            >>> from samemap import Counter
             >>> with Counter(value=3) as done:
             ...     done.wait_until(2), done.wait_until(4, timeout=0.01)
             (3, None)
@@ -167,7 +162,6 @@ class Counter(Closing, Compiled):
 
         Example:
             >>> import asyncio
-            >>> from samemap import Counter
             >>> asyncio.run(Counter(value=3).wait_until_async(3, "=="))
             3
         """
@@ -178,16 +172,12 @@ class Counter(Closing, Compiled):
         return self.value
 
     def stats(self) -> CounterStats:
-        """Return what is known of it now.
-
-        Returns:
-            A record that equals another one exactly if nothing has changed.
+        """Return what is known of it now, as a record that equals another one exactly if nothing has changed.
 
         Raises:
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import Counter
             >>> Counter(value=3).stats()
             CounterStats(value=3, waiting=0, participants=1)
         """

@@ -43,12 +43,10 @@ class Event(Closing, Compiled):
         options: ``perm``, ``max_participants``, ``follow_symlinks`` and ``any_owner``, as for `Lock`.
 
     Raises:
-        PermissionError: The file belongs to another user, or this user may not open it.
-        OSError: ``ENOSPC``, ``EUSERS``, as for `Lock`.
+        OSError: As from `Lock`.
         SegmentMismatch: The file is something else; a ``ValueError``.
 
     Example:
-        >>> from samemap import Event
         >>> with Event() as ready:
         ...     ready.set()
         ...     ready.wait(timeout=1)
@@ -77,7 +75,6 @@ class Event(Closing, Compiled):
             OSError: ``ENOSPC``: there is no room for it; nothing was made.
 
         Example:
-            >>> from samemap import Event
             >>> Event.create(None).is_set()
             False
         """
@@ -101,23 +98,18 @@ class Event(Closing, Compiled):
 
         Example:
             >>> import asyncio
-            >>> from samemap import Event
             >>> asyncio.run(Event().wait_async(timeout=0.01))
             False
         """
         return await aio.acquired(self, self._begin_wait(), timeout)
 
     def stats(self) -> EventStats:
-        """Return what is known of it now.
-
-        Returns:
-            A record that equals another one exactly if nothing has changed.
+        """Return what is known of it now, as a record that equals another one exactly if nothing has changed.
 
         Raises:
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import Event
             >>> Event().stats()
             EventStats(is_set=False, waiting=0, participants=1)
         """

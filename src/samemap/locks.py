@@ -71,7 +71,6 @@ class _Mutex(Owned):
                 ``TimeoutError``.
 
         Example:
-            >>> from samemap import Lock
             >>> lock = Lock()
             >>> with lock.within(1):
             ...     with lock.within(0.01):
@@ -98,7 +97,6 @@ class _Mutex(Owned):
 
         Example:
             >>> import asyncio
-            >>> from samemap import Lock
             >>> lock = Lock()
             >>> asyncio.run(lock.acquire_async()), asyncio.run(lock.acquire_async(timeout=0.01))
             (True, False)
@@ -122,16 +120,12 @@ class _Mutex(Owned):
         return int(self._holder() is not None)
 
     def stats(self) -> LockStats:
-        """Return what is known of it now.
-
-        Returns:
-            A record that equals another one exactly if nothing has changed.
+        """Return what is known of it now, as a record that equals another one exactly if nothing has changed.
 
         Raises:
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import Lock
             >>> Lock().stats()
             LockStats(locked=False, holder=None, depth=0, waiting=0, recoveries=0, sleeps=0, participants=1)
         """
@@ -176,7 +170,6 @@ class Lock(_Mutex, CompiledLock):
         ValueError: A name that is none, or other arguments that make no sense.
 
     Example:
-        >>> from samemap import Lock
         >>> lock = Lock("doc-jobs")
         >>> with lock:
         ...     lock.locked(), lock.recovered
@@ -209,13 +202,10 @@ class RLock(_Mutex, CompiledRLock):
         options: ``perm``, ``max_participants``, ``follow_symlinks`` and ``any_owner``, as for `Lock`.
 
     Raises:
-        PermissionError: The file belongs to another user, or this user may not open it.
-        OSError: ``ENOSPC``, ``EUSERS``, as for `Lock`.
+        OSError: As from `Lock`.
         SegmentMismatch: The file is something else; a ``ValueError``.
-        ValueError: Arguments that make no sense.
 
     Example:
-        >>> from samemap import RLock
         >>> lock = RLock()
         >>> with lock, lock:
         ...     lock.depth
@@ -243,7 +233,6 @@ class RLock(_Mutex, CompiledRLock):
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import RLock
             >>> lock = RLock()
             >>> lock.acquire(), lock.acquire()
             (True, True)

@@ -67,13 +67,11 @@ class Namespace(Closing):
         options: ``perm``, ``max_participants``, ``follow_symlinks`` and ``any_owner``, as for `Lock`.
 
     Raises:
-        PermissionError: The file belongs to another user, or this user may not open it.
-        OSError: ``ENOSPC``, ``EUSERS``, as for `Lock`.
+        OSError: As from `Lock`.
         SegmentMismatch: The file is something else; a ``ValueError``.
         ValueError: It exists, and was made with another size; or ``size`` is out of range.
 
     Example:
-        >>> from samemap import Namespace
         >>> with Namespace() as jobs:
         ...     with jobs.lock("queue"):
         ...         jobs.counter("done").add()
@@ -110,7 +108,6 @@ class Namespace(Closing):
             ValueError: ``size`` is out of range.
 
         Example:
-            >>> from samemap import Namespace
             >>> Namespace.create(None, size=1 << 16).names()
             []
         """
@@ -140,7 +137,6 @@ class Namespace(Closing):
         Other processes do not notice, and nothing is deleted.
 
         Example:
-            >>> from samemap import Namespace
             >>> jobs = Namespace()
             >>> queue = jobs.lock("queue")
             >>> jobs.close()
@@ -159,7 +155,6 @@ class Namespace(Closing):
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import Namespace
             >>> with Namespace() as jobs:
             ...     jobs.event("stop").set()
             ...     jobs.names()
@@ -221,7 +216,6 @@ class Namespace(Closing):
                 ``on_owner_death``.
 
         Example:
-            >>> from samemap import Namespace
             >>> with Namespace() as jobs:
             ...     jobs.lock("queue") is jobs.lock("queue")
             True
@@ -239,11 +233,9 @@ class Namespace(Closing):
             The lock.
 
         Raises:
-            SegmentMismatch: The name is of another kind; a ``ValueError``.
-            ValueError: The namespace is full.
+            ValueError: As from `lock`.
 
         Example:
-            >>> from samemap import Namespace
             >>> with Namespace() as jobs, jobs.rlock("queue") as held:
             ...     held
             True
@@ -261,11 +253,9 @@ class Namespace(Closing):
             The lock.
 
         Raises:
-            SegmentMismatch: The name is of another kind; a ``ValueError``.
-            ValueError: The namespace is full.
+            ValueError: As from `lock`.
 
         Example:
-            >>> from samemap import Namespace
             >>> with Namespace() as jobs:
             ...     with jobs.read_write_lock("table").reading() as table:
             ...         len(table.readers())
@@ -285,11 +275,9 @@ class Namespace(Closing):
             The semaphore.
 
         Raises:
-            SegmentMismatch: The name is of another kind; a ``ValueError``.
-            ValueError: It was made with other arguments, or they make no sense; or the namespace is full.
+            ValueError: As from `lock`; or it was made with other arguments, or they make no sense.
 
         Example:
-            >>> from samemap import Namespace
             >>> with Namespace() as jobs:
             ...     jobs.semaphore("gpus", 4).value
             4
@@ -310,11 +298,9 @@ class Namespace(Closing):
             The semaphore.
 
         Raises:
-            SegmentMismatch: The name is of another kind; a ``ValueError``.
-            ValueError: It was made with other arguments, or they make no sense; or the namespace is full.
+            ValueError: As from `lock`; or it was made with other arguments, or they make no sense.
 
         Example:
-            >>> from samemap import Namespace
             >>> with Namespace() as jobs:
             ...     jobs.bounded_semaphore("gpus", 4).bound
             4
@@ -331,11 +317,9 @@ class Namespace(Closing):
             The event.
 
         Raises:
-            SegmentMismatch: The name is of another kind; a ``ValueError``.
-            ValueError: The namespace is full.
+            ValueError: As from `lock`.
 
         Example:
-            >>> from samemap import Namespace
             >>> with Namespace() as jobs:
             ...     jobs.event("stop").is_set()
             False
@@ -353,11 +337,9 @@ class Namespace(Closing):
             The condition.
 
         Raises:
-            SegmentMismatch: The name is of another kind; a ``ValueError``.
-            ValueError: It is open here with another lock; or the namespace is full.
+            ValueError: As from `lock`; or it is open here with another lock.
 
         Example:
-            >>> from samemap import Namespace
             >>> with Namespace() as jobs:
             ...     with jobs.condition("changed", jobs.lock("queue")) as held:
             ...         jobs.lock("queue").locked()
@@ -378,12 +360,10 @@ class Namespace(Closing):
             The barrier.
 
         Raises:
-            SegmentMismatch: The name is of another kind; a ``ValueError``.
-            ValueError: It was made for other parties, or is open here with another action or timeout; or the namespace
-                is full.
+            ValueError: As from `lock`; or it was made for other parties, or is open here with another action or
+                timeout.
 
         Example:
-            >>> from samemap import Namespace
             >>> with Namespace() as jobs:
             ...     jobs.barrier("start", 3).parties
             3
@@ -401,12 +381,10 @@ class Namespace(Closing):
             The counter.
 
         Raises:
-            SegmentMismatch: The name is of another kind; a ``ValueError``.
-            ValueError: The namespace is full.
+            ValueError: As from `lock`.
             OverflowError: ``value`` does not fit into 64 bits.
 
         Example:
-            >>> from samemap import Namespace
             >>> with Namespace() as jobs:
             ...     jobs.counter("done", 7).add()
             8
@@ -424,7 +402,6 @@ class Namespace(Closing):
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import Namespace
             >>> with Namespace() as jobs:
             ...     [who.role for who in jobs.participants()]
             ['idle']
@@ -432,16 +409,12 @@ class Namespace(Closing):
         return [someone._with_role("waiter" if someone.waiting else "idle") for someone in self._segment.participants()]
 
     def stats(self) -> NamespaceStats:
-        """Return what is known of it now.
-
-        Returns:
-            A record that equals another one exactly if nothing has changed.
+        """Return what is known of it now, as a record that equals another one exactly if nothing has changed.
 
         Raises:
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import Namespace
             >>> with Namespace(size=1 << 16) as jobs:
             ...     jobs.stats()
             NamespaceStats(size=65536, objects=0, participants=1)

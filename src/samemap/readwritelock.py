@@ -56,13 +56,10 @@ class ReadWriteLock(Owned, Compiled):
         options: ``perm``, ``max_participants``, ``follow_symlinks`` and ``any_owner``, as for `Lock`.
 
     Raises:
-        PermissionError: The file belongs to another user, or this user may not open it.
-        OSError: ``ENOSPC``, ``EUSERS``, as for `Lock`.
+        OSError: As from `Lock`.
         SegmentMismatch: The file is something else; a ``ValueError``.
-        ValueError: Arguments that make no sense.
 
     Example:
-        >>> from samemap import ReadWriteLock
         >>> table = ReadWriteLock()
         >>> with table.reading(), table.reading():
         ...     table.acquire_write(blocking=False)
@@ -93,7 +90,6 @@ class ReadWriteLock(Owned, Compiled):
             AcquireTimeout: When entered: somebody wrote for all that time. A ``TimeoutError``.
 
         Example:
-            >>> from samemap import ReadWriteLock
             >>> with ReadWriteLock().reading() as table:
             ...     len(table.readers())
             1
@@ -113,7 +109,6 @@ class ReadWriteLock(Owned, Compiled):
             AcquireTimeout: When entered: others read or wrote for all that time. A ``TimeoutError``.
 
         Example:
-            >>> from samemap import ReadWriteLock
             >>> with ReadWriteLock().writing() as table:
             ...     table.readers(), table.recovered
             ([], False)
@@ -130,12 +125,10 @@ class ReadWriteLock(Owned, Compiled):
             Whether the caller reads now.
 
         Raises:
-            OwnerDied: A writer died, and this handle was opened with ``on_owner_death="raise"``.
-            ValueError: It is closed, also meanwhile; or the timeout makes no sense.
+            OwnerDied: As from `acquire_read`; likewise ``ValueError``.
 
         Example:
             >>> import asyncio
-            >>> from samemap import ReadWriteLock
             >>> asyncio.run(ReadWriteLock().acquire_read_async())
             True
         """
@@ -151,12 +144,10 @@ class ReadWriteLock(Owned, Compiled):
             Whether the caller writes now.
 
         Raises:
-            OwnerDied: A writer died, and this handle was opened with ``on_owner_death="raise"``.
-            ValueError: It is closed, also meanwhile; or the timeout makes no sense.
+            OwnerDied: As from `acquire_write`; likewise ``ValueError``.
 
         Example:
             >>> import asyncio
-            >>> from samemap import ReadWriteLock
             >>> asyncio.run(ReadWriteLock().acquire_write_async())
             True
         """
@@ -172,7 +163,6 @@ class ReadWriteLock(Owned, Compiled):
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import ReadWriteLock
             >>> table = ReadWriteLock()
             >>> with table.reading(), table.reading():
             ...     [reader.count for reader in table.readers()]
@@ -190,16 +180,12 @@ class ReadWriteLock(Owned, Compiled):
         return roles
 
     def stats(self) -> ReadWriteLockStats:
-        """Return what is known of it now.
-
-        Returns:
-            A record that equals another one exactly if nothing has changed.
+        """Return what is known of it now, as a record that equals another one exactly if nothing has changed.
 
         Raises:
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import ReadWriteLock
             >>> ReadWriteLock().stats()
             ReadWriteLockStats(writer=None, readers=(), waiting=0, recoveries=0, sleeps=0, participants=1)
         """

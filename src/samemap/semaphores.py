@@ -87,7 +87,6 @@ class _Permits(SegmentObject, Compiled):
             ValueError: ``value`` is out of range, or another argument makes no sense.
 
         Example:
-            >>> from samemap import Semaphore
             >>> gpus = Semaphore.create(None, 4)
             >>> gpus.value
             4
@@ -137,7 +136,6 @@ class _Permits(SegmentObject, Compiled):
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import Semaphore
             >>> Semaphore(value=3).get_value()
             3
         """
@@ -153,7 +151,6 @@ class _Permits(SegmentObject, Compiled):
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import Semaphore
             >>> gpus = Semaphore(value=3)
             >>> with gpus, gpus:
             ...     [share.count for share in gpus.holders()]
@@ -177,7 +174,6 @@ class _Permits(SegmentObject, Compiled):
 
         Example:
             >>> import asyncio
-            >>> from samemap import Semaphore
             >>> asyncio.run(Semaphore(value=0).acquire_async(timeout=0.01))
             False
         """
@@ -193,16 +189,12 @@ class _Permits(SegmentObject, Compiled):
         return {tag: "holder" for tag, _ in self._holders()}
 
     def stats(self) -> SemaphoreStats:
-        """Return what is known of it now.
-
-        Returns:
-            A record that equals another one exactly if nothing has changed.
+        """Return what is known of it now, as a record that equals another one exactly if nothing has changed.
 
         Raises:
             ValueError: It is closed.
 
         Example:
-            >>> from samemap import Semaphore
             >>> Semaphore(value=3).stats()
             SemaphoreStats(value=3, initial=3, bound=None, holders=(), waiting=0, participants=1)
         """
@@ -232,13 +224,11 @@ class Semaphore(_Permits):
         options: ``perm``, ``max_participants``, ``follow_symlinks`` and ``any_owner``, as for `Lock`.
 
     Raises:
-        PermissionError: The file belongs to another user, or this user may not open it.
-        OSError: ``ENOSPC``, ``EUSERS``, as for `Lock`.
+        OSError: As from `Lock`.
         SegmentMismatch: The file is something else, or a `BoundedSemaphore`; a ``ValueError``.
         ValueError: It exists, and was made with other arguments; or they make no sense.
 
     Example:
-        >>> from samemap import Semaphore
         >>> gpus = Semaphore(value=2)
         >>> with gpus:
         ...     gpus.value
@@ -263,13 +253,11 @@ class BoundedSemaphore(_Permits):
         options: ``perm``, ``max_participants``, ``follow_symlinks`` and ``any_owner``, as for `Lock`.
 
     Raises:
-        PermissionError: The file belongs to another user, or this user may not open it.
-        OSError: ``ENOSPC``, ``EUSERS``, as for `Lock`.
+        OSError: As from `Lock`.
         SegmentMismatch: The file is something else, or a `Semaphore`; a ``ValueError``.
         ValueError: It exists, and was made with other arguments; or they make no sense.
 
     Example:
-        >>> from samemap import BoundedSemaphore
         >>> gpus = BoundedSemaphore(value=2)
         >>> gpus.release()
         Traceback (most recent call last):

@@ -55,10 +55,33 @@ def reduce(thing: Traveller, details: tuple[Any, ...]) -> tuple[Any, ...]:
     attributes = getattr(thing, "__dict__", None) or None
     fd, path = thing._descriptor(), thing.path
     here = (type(thing), thing.name, details)
-    if context.get_spawning_popen() is None and path is not None and files.is_same_file(fd, path):
+    popen = context.get_spawning_popen()
+    if popen is None and path is not None and files.is_same_file(fd, path):
         identity = os.fstat(fd)
         return _from_path, (*here, str(path), identity.st_dev, identity.st_ino), attributes
+    if popen is not None:
+        fd = _by_itself(fd, popen)
     return _from_descriptor, (*here, reduction.DupFd(fd)), attributes
+
+
+#: The descriptors that go to each process that is being spawned.
+_sent: Any = None
+
+
+def _by_itself(fd: int, popen: Any) -> int:
+    """Return the descriptor, or a duplicate if it goes to that process already: several objects may be in one file."""
+    global _sent
+    import weakref
+
+    if _sent is None:
+        _sent = weakref.WeakKeyDictionary()
+    sent: set[int] = _sent.setdefault(popen, set())
+    if fd in sent:
+        fd = os.dup(fd)
+        # Nobody tells when it has been sent; with the process's object it goes at the latest.
+        weakref.finalize(popen, os.close, fd)
+    sent.add(fd)
+    return fd
 
 
 def _from_path(

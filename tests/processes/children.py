@@ -78,3 +78,27 @@ def join_and_stay(lock: Lock, joined: Event, leave: Event) -> None:
     with lock:
         joined.set()
     leave.wait(60)
+
+
+def use_all(things: dict[str, Any], parent: int) -> None:
+    """Use every kind of object, together with the parent, which holds the lock in the beginning."""
+    lock = things["lock"]
+    assert lock.on_owner_death == "raise"
+    assert lock.acquire(timeout=0.01) is False
+    assert lock.holder().pid == parent
+    things["permits"].release()
+    assert lock.acquire(timeout=60)
+    lock.release()
+    for name in ("rlock", "bounded", "news", "with lock", "entry"):
+        assert things[name].acquire(timeout=60), name
+        things[name].release()
+    assert things["rw"].acquire_read(timeout=60)
+    things["rw"].release_read()
+    assert things["space"].lock("entry").acquire(timeout=60)
+    things["entry"].release()
+    assert things["entry permits"].value == 5
+    assert things["counter"].add(2) == 42
+    if things["look on"] is not None:
+        assert things["look on"].mode == "r"
+    things["event"].set()
+    assert things["barrier"].wait(60) in (0, 1)

@@ -223,7 +223,7 @@ impl Barrier {
             // Another may have kept the same.
             let _ = self.endings.compare_exchange(endings, kept, Ordering::Relaxed, Ordering::Relaxed);
         }
-        self.change(phase, (own.wrapping_add(1) & GENERATIONS) * ONE | mark)
+        self.change(phase, ((own.wrapping_add(1) & GENERATIONS) * ONE) | mark)
     }
 
     /// Breaks it: those who wait, and those who come, are told.
@@ -279,7 +279,7 @@ impl Barrier {
     /// Changes the phase if it is as it was seen, and wakes all who sleep on it.
     fn change(&self, phase: u32, to: u32) -> bool {
         // Release [barrier.phase]
-        let changed = self.phase.compare_exchange(phase, to, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        let changed = self.phase.compare_exchange(phase, to, Ordering::Release, Ordering::Relaxed).is_ok();
         if changed {
             wake(&self.phase, u32::MAX);
         }

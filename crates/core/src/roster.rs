@@ -142,7 +142,7 @@ impl<'a> Roster<'a> {
         if entry.died_epoch.load(Ordering::Acquire) != tag.epoch() | PRESENT {
             return None;
         }
-        Some(Participant {
+        let participant = Participant {
             tag,
             pid: entry.died_pid.load(Ordering::Relaxed),
             started: 0,
@@ -154,7 +154,10 @@ impl<'a> Roster<'a> {
             waiting: (0, 0),
             alive: false,
             died: Some(entry.died_noticed.load(Ordering::Relaxed)),
-        })
+        };
+        // Acquire [roster.dying]: what was read is of this death only if nobody has begun to note another one.
+        fence(Ordering::Acquire);
+        (entry.died_epoch.load(Ordering::Relaxed) == tag.epoch() | PRESENT).then_some(participant)
     }
 
     /// Notes that `tag`, the caller's own, sleeps for what is at `offset`; undone by [`Roster::note_awake`].
@@ -214,6 +217,8 @@ impl Entry {
         let state = self.state.load(Ordering::Relaxed);
         if state & PRESENT != 0 {
             self.died_epoch.store(0, Ordering::Relaxed);
+            // Release [roster.dying]: who reads any of what follows sees that the note is of this death, or of none.
+            fence(Ordering::Release);
             self.died_pid.store(self.pid.load(Ordering::Relaxed), Ordering::Relaxed);
             self.died_noticed.store(now(), Ordering::Relaxed);
             for (from, to) in self.command.iter().zip(&self.died_command) {

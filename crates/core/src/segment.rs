@@ -85,6 +85,12 @@ impl Segment {
             let segment = Self::fill(file, Some(path), header, new.schema, &initialise)?;
             // From before it has its name, so that this process finds its own when it opens it at once.
             let segments = process::segments();
+            // Joined before it has its name, so that nothing is left of one that cannot be joined. Where there is no /proc it
+            // can only be joined by its name.
+            match segment.join() {
+                Err(Error::Os { errno, .. }) if errno == Errno::NOENT.raw_os_error() => {}
+                other => _ = other?,
+            }
             match draft.publish(segment.file.as_fd(), path)? {
                 Published::Yes => return segment.enter(segments),
                 Published::NeedsName => nameless = false,
@@ -196,13 +202,18 @@ impl Segment {
     /// Joins, where it can, and becomes known to this process.
     fn enter(self, mut segments: MutexGuard<'static, process::Segments>) -> Result<Handle, Error> {
         if self.writable {
-            self.seat.join(self.roster()?, self.path.as_deref(), "")?;
+            self.join()?;
         }
         let segment = Arc::new(self);
         segments.retain(|known| known.strong_count() > 0);
         let known: Weak<Self> = Arc::downgrade(&segment);
         segments.push(known);
         Ok(Handle { segment, closed: AtomicBool::new(false) })
+    }
+
+    /// Joins, unless this process has. The caller has the process-wide right to.
+    fn join(&self) -> Result<Tag, Error> {
+        self.seat.join(self.roster()?, self.path.as_deref(), "")
     }
 
     /// The tag of this process; joins first in a fork's child.
@@ -227,7 +238,7 @@ impl Segment {
         if self.handles.load(Ordering::Relaxed) == 0 {
             return Err(Error::Closed);
         }
-        self.seat.join(self.roster()?, self.path.as_deref(), "")
+        self.join()
     }
 
     /// The tag of this process, if it takes part.

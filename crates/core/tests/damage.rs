@@ -88,7 +88,8 @@ enum Place {
 fn damage() -> impl Strategy<Value = Damage> {
     let marks = prop_oneof![Just(0), Just(Tag::MARK), Just(Tag::SECOND_MARK), Just(Tag::MARK | Tag::SECOND_MARK)];
     // Epoch 1 of entry 0 is the caller's own.
-    let tag = (0..PARTICIPANTS + 3, 0..3_u32, marks).prop_map(|(index, epoch, marks)| Tag::new(index, epoch).word() | marks);
+    let tag =
+        (0..PARTICIPANTS + 3, 0..3_u32, marks).prop_map(|(index, epoch, marks)| Tag::new(index, epoch).word() | marks);
     let word = prop_oneof![any::<u32>(), Just(0), Just(u32::MAX), 0..9_u32, (0..32_u32).prop_map(|bit| 1 << bit), tag];
     let place = prop_oneof![Just(Place::Anywhere), Just(Place::Start), Just(Place::Start), Just(Place::Roster)];
     (any::<u32>(), place, word).prop_map(|(at, place, word)| Damage { at, place, word })
@@ -212,7 +213,9 @@ fn use_it(segment: &Segment, kind: Kind, offset: usize, choice: u32, number: i64
         }
         Kind::Namespace => {
             let Ok(found) = objects::list(segment) else { return };
-            if let Some((_, kind, offset)) = found.get(pick % found.len().max(1)).filter(|(_, kind, _)| *kind != Kind::Namespace) {
+            if let Some((_, kind, offset)) =
+                found.get(pick % found.len().max(1)).filter(|(_, kind, _)| *kind != Kind::Namespace)
+            {
                 use_it(segment, *kind, *offset, choice, number);
                 wait_for_it(segment, *kind, *offset, choice, number);
             }
@@ -235,9 +238,11 @@ fn wait_for_it(segment: &Segment, kind: Kind, offset: usize, choice: u32, number
             break;
         }
     }
-    let _ = segment.as_caller(|caller| {
-        if over { operation.undo(segment, caller) } else { operation.give_up(segment, caller) }
-    });
+    let _ = segment.as_caller(
+        |caller| {
+            if over { operation.undo(segment, caller) } else { operation.give_up(segment, caller) }
+        },
+    );
 }
 
 fn look_at_the_roster(segment: &Segment, choice: u32) {

@@ -64,7 +64,9 @@ impl Barrier {
     /// How many must wait for all to go on.
     #[getter]
     fn parties(&self) -> PyResult<u32> {
-        Ok(self.parts()?.0.parties())
+        let parties = self.parts()?.0.parties();
+        self.object.check()?;
+        Ok(parties)
     }
 
     /// How many wait.

@@ -234,7 +234,9 @@ impl Lock {
     /// How often it was taken over from the dead, and how often somebody went to sleep for it.
     fn counts(&self) -> PyResult<(u32, u32)> {
         crate::drive::check_open(&self.object.handle)?;
-        Ok(self.cell()?.counts())
+        let counts = self.cell()?.counts();
+        self.object.check()?;
+        Ok(counts)
     }
 
     fn _begin_acquire(slf: Bound<'_, Self>) -> PyResult<Pending> {

@@ -223,7 +223,9 @@ impl ReadWriteLock {
     /// Whether the writer waits for readers to leave.
     fn _is_draining(&self) -> PyResult<bool> {
         check_open(&self.object.handle)?;
-        Ok(self.parts()?.0.is_draining())
+        let is_draining = self.parts()?.0.is_draining();
+        self.object.check()?;
+        Ok(is_draining)
     }
 
     /// Who reads, and how many times.
@@ -240,7 +242,9 @@ impl ReadWriteLock {
     /// How often it was taken over from the dead, and how often somebody went to sleep to write.
     fn counts(&self) -> PyResult<(u32, u32)> {
         check_open(&self.object.handle)?;
-        Ok(self.parts()?.0.lock().counts())
+        let counts = self.parts()?.0.lock().counts();
+        self.object.check()?;
+        Ok(counts)
     }
 
     fn _begin_read(slf: Bound<'_, Self>) -> PyResult<Pending> {

@@ -160,7 +160,9 @@ impl RLock {
     #[getter]
     fn depth(&self) -> PyResult<u32> {
         check_open(&self.object.handle)?;
-        Ok(self.cell()?.depth())
+        let depth = self.cell()?.depth();
+        self.object.check()?;
+        Ok(depth)
     }
 
     fn _holder(&self) -> PyResult<Option<Held>> {
@@ -173,13 +175,17 @@ impl RLock {
 
     /// Whether the calling thread holds it.
     fn _is_owned(&self) -> PyResult<bool> {
-        Ok(self.cell()?.is_held_by(self.object.tag()?, thread_number()))
+        let is_owned = self.cell()?.is_held_by(self.object.tag()?, thread_number());
+        self.object.check()?;
+        Ok(is_owned)
     }
 
     /// How often it was taken over from the dead, and how often somebody went to sleep for it.
     fn counts(&self) -> PyResult<(u32, u32)> {
         check_open(&self.object.handle)?;
-        Ok(self.cell()?.lock().counts())
+        let counts = self.cell()?.lock().counts();
+        self.object.check()?;
+        Ok(counts)
     }
 
     fn _acquire_as(&self, py: Python<'_>, owner: u64) -> PyResult<bool> {

@@ -153,19 +153,25 @@ impl Semaphore {
     /// How many permits there were at the start.
     #[getter]
     fn initial(&self) -> PyResult<u32> {
-        Ok(self.parts()?.0.initial())
+        let initial = self.parts()?.0.initial();
+        self.object.check()?;
+        Ok(initial)
     }
 
     /// How many permits there can be at most; ``None`` where there is no bound.
     #[getter]
     fn bound(&self) -> PyResult<Option<u32>> {
-        Ok(Some(self.parts()?.0.bound()).filter(|bound| *bound != UNBOUNDED))
+        let bound = self.parts()?.0.bound();
+        self.object.check()?;
+        Ok(Some(bound).filter(|bound| *bound != UNBOUNDED))
     }
 
     /// Whether permits that the dead have taken stay taken.
     #[getter]
     fn keep(&self) -> PyResult<bool> {
-        Ok(self.parts()?.0.keeps())
+        let keeps = self.parts()?.0.keeps();
+        self.object.check()?;
+        Ok(keeps)
     }
 
     fn _holders(&self) -> PyResult<Vec<(u32, u32)>> {

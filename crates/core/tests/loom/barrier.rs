@@ -339,3 +339,31 @@ fn two_who_reset_it_leave_no_trace_in_the_next_generation() {
         assert_eq!(until_done(|| meeting.attempt(0, &mut again, false)), Passage::Through(0));
     });
 }
+
+#[test]
+fn who_comes_late_takes_no_place_of_the_next_generation() {
+    loom::model(|| {
+        let meeting = meeting::<2>();
+        let late = {
+            let meeting = Arc::clone(&meeting);
+            thread::spawn(move || {
+                let mut arrival = Arrival::default();
+                let _ = meeting.attempt(0, &mut arrival, false);
+                arrival
+            })
+        };
+        meeting.barrier.abort();
+        meeting.barrier.reset(&meeting.places);
+        let mut arrival = Arrival::default();
+        let _ = meeting.attempt(1, &mut arrival, false);
+        let counts = |index, arrival: &mut Arrival| match meeting.attempt(index, arrival, false) {
+            Attempt::Done(Passage::Last(_)) | Attempt::Wait(_) => 1,
+            Attempt::Done(_) => 0,
+        };
+        assert_eq!(counts(1, &mut arrival), 1);
+        let mut late = late.join().unwrap();
+        // Broken by the abort, or reset: it comes again, like everybody else.
+        let came = meeting.barrier.waiting(&meeting.places);
+        assert_eq!(came, 1 + if came == 2 { counts(0, &mut late) } else { 0 });
+    });
+}

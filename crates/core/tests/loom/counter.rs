@@ -145,14 +145,15 @@ fn one_who_is_refused_an_exchange_sees_what_was_done_before() {
     });
 }
 
-#[test]
-fn one_who_replaces_the_value_sees_what_was_done_before() {
-    loom::model(|| {
+/// Runs `exchange` while another thread counts to 1; it says whether it found the 1, and leaves it as it is, so that no
+/// bell adds an order of its own.
+fn one_who_finds_it_sees(exchange: fn(&Counter) -> bool) {
+    loom::model(move || {
         let counted = counted();
         let other = {
             let counted = Arc::clone(&counted);
             thread::spawn(move || {
-                if counted.counter.set(9) == 1 {
+                if exchange(&counted.counter) {
                     assert_eq!(counted.read(), 1);
                 }
             })
@@ -161,4 +162,10 @@ fn one_who_replaces_the_value_sees_what_was_done_before() {
         counted.counter.add(1).unwrap();
         other.join().unwrap();
     });
+}
+
+#[test]
+fn one_who_replaces_the_value_by_itself_sees_what_was_done_before() {
+    one_who_finds_it_sees(|counter| counter.set(1) == 1);
+    one_who_finds_it_sees(|counter| counter.compare_exchange(1, 1) == Ok(1));
 }

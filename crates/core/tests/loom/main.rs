@@ -5,6 +5,7 @@
 mod barrier;
 mod condition;
 mod counter;
+mod directory;
 mod drive;
 mod event;
 mod gate;

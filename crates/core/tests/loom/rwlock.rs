@@ -250,6 +250,28 @@ fn of_a_writer_that_died_reader_and_writer_are_told() {
 }
 
 #[test]
+fn nobody_reads_untold_what_a_dead_writer_left() {
+    bounded(3, || {
+        let guarded = guarded();
+        let reader = {
+            let guarded = Arc::clone(&guarded);
+            thread::spawn(move || {
+                if guarded.lock.try_read(&guarded.held, tag(1)) {
+                    assert_eq!(guarded.look(), 0, "the short way tells nothing, so there is nothing to tell");
+                    guarded.end_read(1);
+                }
+            })
+        };
+        guarded.begin_write(0, Dead::DontAsk);
+        guarded.add_one();
+        guarded.roster.die(tag(0));
+        assert_eq!(guarded.begin_read(2, Dead::TakeOver), Taken::Recovered(tag(0)));
+        guarded.end_read(2);
+        reader.join().unwrap();
+    });
+}
+
+#[test]
 fn a_reader_that_takes_over_and_dies_is_taken_over_from() {
     bounded(3, || {
         let guarded = guarded();
