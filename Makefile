@@ -48,7 +48,7 @@ test-all: test-others test ## Run the tests on every CPython >= 3.11 of this mac
 test-rust: | $(VENV)/.python
 	cargo test $(LOCKED) -p samemap-core
 	cargo test $(LOCKED) -p samemap-core --features crash-points --target-dir target/crashes --test crashes
-	RUSTFLAGS='--cfg loom' cargo test $(LOCKED) -p samemap-core --release --target-dir target/loom --test loom
+	RUSTFLAGS='--cfg loom' cargo test $(LOCKED) -p samemap-core --profile loom --target-dir target/loom --test loom
 
 test-python: $(VENV)/.test $(VENV)/.extension
 	$(BIN)/python -m pytest $(ARGS)

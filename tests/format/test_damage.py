@@ -150,7 +150,7 @@ for left in (0, 100, {PAGE_SIZE}):
     segment.close()
     looker.close()
     # Objects keep their segment open, and who opens it meanwhile gets the same one.
-    del operations, read_only, operation
+    del operations, read_only, operation, error
     try:
         open_again(path, kind=kind)
     except _core.SegmentMismatch as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -65,6 +66,8 @@ def snake(name: str) -> str:
 @pytest.fixture(scope="module", params=COMPILERS.values(), ids=COMPILERS.keys())
 def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
     """Return what each compiler makes of the header."""
+    if shutil.which(request.param[0]) is None:
+        pytest.skip(f"{request.param[0]} is missing: apt-get install {request.param[0]}")
     program = tmp_path_factory.mktemp("layout") / "layout"
     build(Path(__file__).parent / "layout.c", program, *request.param)
     done = subprocess.run([program], capture_output=True, text=True, timeout=100, check=True)

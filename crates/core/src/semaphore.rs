@@ -35,8 +35,8 @@ use crate::tag::{Caller, Living, Tag};
 /// The bound of an unbounded semaphore: as many permits as can be counted.
 pub const UNBOUNDED: u32 = u32::MAX;
 
-/// How often to look for the guard where sleeping is not allowed: it is held for a fraction of a microsecond. In this time a holder that is only waiting for a
-/// processor gets one.
+/// How often to look for the guard where sleeping is not allowed: it is held for a fraction of a microsecond. In this
+/// time a holder that is only waiting for a processor gets one.
 const LOOKS: usize = 1000;
 
 shared! {
@@ -298,8 +298,8 @@ impl Semaphore {
     fn lower(&self) -> bool {
         let mut seen = self.limit.load(Ordering::Relaxed);
         while let Some(less) = seen.checked_sub(1) {
-            // Acquire [semaphore.limit]
-            match self.limit.compare_exchange(seen, less, Ordering::Acquire, Ordering::Relaxed) {
+            // Relaxed: what made this permit free was seen when the caller looked how many are left.
+            match self.limit.compare_exchange(seen, less, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
             }

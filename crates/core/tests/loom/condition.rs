@@ -85,7 +85,7 @@ fn bounded(preemptions: usize, check: impl Fn() + Sync + Send + 'static) {
 
 #[test]
 fn no_news_is_lost_between_giving_the_lock_back_and_sleeping() {
-    bounded(3, || {
+    bounded(2, || {
         let news = news::<2>();
         let waiter = |index| {
             let news = Arc::clone(&news);

@@ -192,3 +192,34 @@ fn a_sleeper_that_looks_again_heals_the_wake_up_that_died() {
         assert_eq!(sleeper.join().unwrap(), Taken::Free);
     });
 }
+
+/// One only looks, and so must pass its wake-up on, while somebody else takes the lock in the short way.
+#[test]
+fn one_who_only_looks_takes_no_wake_up_along() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let guarded = guarded();
+        guarded.acquire(0, Dead::DontAsk);
+        let looker = {
+            let guarded = Arc::clone(&guarded);
+            thread::spawn(move || {
+                until_done(|| guarded.lock.look(guarded.roster.caller(1), false));
+                guarded.lock.pass_on();
+            })
+        };
+        let sleeper = {
+            let guarded = Arc::clone(&guarded);
+            thread::spawn(move || {
+                guarded.acquire(2, Dead::DontAsk);
+                guarded.lock.release(tag(2)).unwrap();
+            })
+        };
+        guarded.lock.release(tag(0)).unwrap();
+        if guarded.lock.try_acquire(tag(0)) {
+            guarded.lock.release(tag(0)).unwrap();
+        }
+        looker.join().unwrap();
+        sleeper.join().unwrap();
+    });
+}

@@ -1,8 +1,9 @@
-//! Every algorithm, in every interleaving: `RUSTFLAGS="--cfg loom" cargo test -p samemap-core --release --test loom`.
+//! Every algorithm, in every interleaving: `RUSTFLAGS="--cfg loom" cargo test -p samemap-core --profile loom --test loom`.
 #![cfg(loom)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod barrier;
+mod bell;
 mod condition;
 mod counter;
 mod directory;

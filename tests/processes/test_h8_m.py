@@ -1,0 +1,472 @@
+"""Three processes do as Hypothesis tells them, and are killed and stopped; a model knows what each must answer."""
+
+from __future__ import annotations
+
+import os
+import select
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from isolated import until
+from workers import Worker
+
+from samemap import Condition, Counter, Event, Lock, ReadWriteLock, RLock, Semaphore
+
+PERMITS = 2
+PLACES = 3
+MAKE = (
+    f"lock, rlock, permits, rw = Lock('lock'), RLock('rlock'), Semaphore('permits', {PERMITS}), ReadWriteLock('rw'); "
+    "event, counter, news = Event('event'), Counter('counter'), Condition('news')\n"
+    "def listen():\n    with news: return news.wait(30)\n"
+    "def tell(n):\n    with news: news.notify(n)"
+)
+NAMES = {
+    "lock": Lock,
+    "rlock": RLock,
+    "permits": Semaphore,
+    "rw": ReadWriteLock,
+    "event": Event,
+    "counter": Counter,
+    "news": Condition,
+}
+place = st.integers(0, PLACES - 1)
+
+
+class Mutex:
+    """What a lock must do."""
+
+    def __init__(self, reentrant: bool) -> None:
+        self.reentrant = reentrant
+        self.holder: int | None = None
+        self.depth = 0
+        #: Whether the holder has died.
+        self.left = False
+
+    def is_free_for(self, who: int) -> bool:
+        return self.holder is None or self.left or (self.reentrant and self.holder == who)
+
+    def take(self, who: int) -> bool:
+        """Take it, and return whether it was recovered."""
+        recovered = self.left
+        self.depth = self.depth + 1 if self.holder == who and not self.left else 1
+        self.holder, self.left = who, False
+        return recovered
+
+    def give(self) -> None:
+        self.depth -= 1
+        if self.depth == 0:
+            self.holder = None
+
+    def dies(self, who: int) -> None:
+        if self.holder == who:
+            self.left = True
+
+
+class Wait:
+    """What a process waits for."""
+
+    def __init__(self, source: str, may_end: Callable[[], bool], ends: Callable[[Any], None]) -> None:
+        self.source = source
+        #: Whether it must end, as things stand.
+        self.may_end = may_end
+        #: Checks the answer, and tells the model.
+        self.ends = ends
+
+
+class Processes(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends = ExitStack()
+        directory = self.ends.enter_context(tempfile.TemporaryDirectory(prefix="samemap-model-", dir="/dev/shm"))
+        patch = self.ends.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("SAMEMAP_DIR", directory)
+        # Looks on, and keeps everything there when all workers are dead.
+        self.seen: dict[str, Any] = {}
+        self.ends.enter_context(Worker(MAKE))
+        for name, kind in NAMES.items():
+            self.seen[name] = kind.open(name, mode="r")
+            self.ends.callback(self.seen[name].close)
+        self.workers: dict[int, Worker] = {}
+        self.waits: dict[int, Wait] = {}
+        self.lock, self.rlock, self.news_lock = Mutex(False), Mutex(True), Mutex(True)
+        self.mutexes = {"lock": self.lock, "rlock": self.rlock}
+        self.permits: dict[int, int] = {}
+        self.all_permits = PERMITS
+        self.readers: dict[int, int] = {}
+        #: Who writes, and who has turned readers away and waits for the last to leave.
+        self.writer: int | None = None
+        self.draining: int | None = None
+        #: Whether a writer died inside, and none has come since.
+        self.owed = False
+        self.flag = False
+        self.count = 0
+        #: Who waits for news, in order, and who of them has got some.
+        self.listeners: list[int] = []
+        self.told: set[int] = set()
+
+    def teardown(self) -> None:
+        for worker in self.workers.values():
+            worker.end()
+        self.ends.close()
+
+    # Processes
+
+    def idle(self, who: int) -> bool:
+        """Tell whether a process can be told what to do."""
+        return not self.workers[who].stopped and not self.workers[who].busy
+
+    def do(self, who: int, source: str) -> Any:
+        return self.workers[who].do(source)
+
+    @initialize()
+    def start_all(self) -> None:
+        for number in range(PLACES):
+            self.workers[number] = Worker(MAKE)
+
+    @rule(who=place)
+    def kill_and_replace(self, who: int) -> None:
+        if who in self.told and (len(self.untold()) != 1 or self.workers[self.untold()[0]].stopped):
+            # Which of several gets its news, nobody knows.
+            return
+        self.workers[who].killed()
+        self.workers[who].end()
+        for mutex in (self.lock, self.rlock, self.news_lock):
+            mutex.dies(who)
+        self.permits.pop(who, None)
+        self.readers.pop(who, None)
+        self.waits.pop(who, None)
+        if self.writer == who:
+            self.writer, self.owed = None, True
+        if self.draining == who:
+            self.draining = None
+        if who in self.listeners:
+            self.listeners.remove(who)
+        if who in self.told:
+            # Its news is for another one.
+            self.told.remove(who)
+            self.told.update(self.untold())
+        self.settle()
+        self.workers[who] = Worker(MAKE)
+
+    @rule(who=place)
+    def stop_or_resume(self, who: int) -> None:
+        worker = self.workers[who]
+        if worker.stopped:
+            worker.resume()
+            self.drain()
+            self.settle()
+        elif sum(not other.stopped for other in self.workers.values()) > 1:
+            worker.stop()
+
+    # Waits
+
+    def wait(self, who: int, name: str, wait: Wait) -> None:
+        self.waits[who] = wait
+        self.workers[who].tell(wait.source)
+        if not wait.may_end():
+            until(lambda: self.workers[who].sleeps_for(self.seen[name]), f"sleeping in {wait.source}")
+        self.settle()
+
+    def settle(self) -> None:
+        """Take all answers that must come now."""
+        while ready := [who for who, wait in self.waits.items() if not self.workers[who].stopped and wait.may_end()]:
+            answers = {self.workers[who]._answers: who for who in ready}
+            found, _, _ = select.select(list(answers), [], [], 20)
+            assert found, f"none of {[self.waits[who].source for who in ready]} ends"
+            who = answers[found[0]]
+            wait = self.waits.pop(who)
+            wait.ends(self.workers[who].answer())
+
+    @invariant()
+    def nobody_answers_too_early(self) -> None:
+        for who in self.waits:
+            assert not self.workers[who].answers(0), f"{self.waits[who].source}: {self.workers[who].answer()}"
+
+    # Lock and RLock
+
+    @rule(who=place, name=st.sampled_from(["lock", "rlock"]), waits=st.booleans())
+    def acquire(self, who: int, name: str, waits: bool) -> None:
+        mutex = self.mutexes[name]
+        if not self.idle(who) or (waits and name == "lock" and mutex.holder == who and not mutex.left):
+            return
+
+        def ends(answer: Any) -> None:
+            acquired, recovered = answer
+            assert acquired
+            again = mutex.holder == who and not mutex.left
+            told = mutex.take(who)
+            assert again or recovered is told
+
+        if waits:
+            self.wait(
+                who, name, Wait(f"{name}.acquire(timeout=30), {name}.recovered", lambda: mutex.is_free_for(who), ends)
+            )
+        else:
+            answer = self.do(who, f"{name}.acquire(blocking=False), {name}.recovered")
+            assert answer[0] is mutex.is_free_for(who)
+            if answer[0]:
+                ends(answer)
+
+    @rule(who=place, name=st.sampled_from(["lock", "rlock"]))
+    def release(self, who: int, name: str) -> None:
+        mutex = self.mutexes[name]
+        if not self.idle(who):
+            return
+        if mutex.holder == who and not mutex.left:
+            self.do(who, f"{name}.release()")
+            mutex.give()
+            self.settle()
+        else:
+            with pytest.raises(RuntimeError):
+                self.do(who, f"{name}.release()")
+
+    # Semaphore
+
+    def free_permits(self) -> int:
+        return self.all_permits - sum(self.permits.values())
+
+    @rule(who=place, waits=st.booleans())
+    def take_permit(self, who: int, waits: bool) -> None:
+        if not self.idle(who):
+            return
+
+        def ends(answer: Any) -> None:
+            assert answer is True
+            assert self.free_permits() > 0
+            self.permits[who] = self.permits.get(who, 0) + 1
+
+        if waits:
+            self.wait(who, "permits", Wait("permits.acquire(timeout=30)", lambda: self.free_permits() > 0, ends))
+        else:
+            answer = self.do(who, "permits.acquire(blocking=False)")
+            assert answer is (self.free_permits() > 0)
+            if answer:
+                ends(answer)
+
+    @rule(who=place)
+    def give_permit(self, who: int) -> None:
+        if not self.idle(who) or (not self.permits.get(who) and self.all_permits == PERMITS + 2):
+            return
+        self.do(who, "permits.release()")
+        if self.permits.get(who):
+            self.permits[who] -= 1
+        else:
+            # It gives more than it has, as to a semaphore that has no bound it may.
+            self.all_permits += 1
+        self.settle()
+
+    # ReadWriteLock
+
+    def may_read(self) -> bool:
+        return self.writer is None
+
+    def may_write(self, who: int) -> bool:
+        return self.writer is None and self.draining in (None, who) and not any(self.readers.values())
+
+    def waiting_for(self, part: str) -> list[int]:
+        return [who for who, wait in self.waits.items() if part in wait.source]
+
+    def drain(self) -> None:
+        """Let the writer that waits, if it can run, turn readers away."""
+        for who in self.waiting_for("acquire_write"):
+            if (
+                self.writer is None
+                and self.draining is None
+                and not self.workers[who].stopped
+                and not self.may_write(who)
+            ):
+                until(self.seen["rw"]._is_draining, "turning readers away")
+                self.draining = who
+
+    @rule(who=place, waits=st.booleans())
+    def read(self, who: int, waits: bool) -> None:
+        if not self.idle(who) or (waits and (self.writer == who or self.readers.get(who))):
+            return
+        if waits and self.writer is not None and self.waiting_for("acquire_write"):
+            # Both would want it when the writer leaves, and nobody knows who is first.
+            return
+
+        def ends(answer: Any) -> None:
+            assert answer == (True, self.owed)
+            self.readers[who] = self.readers.get(who, 0) + 1
+
+        if waits:
+            self.wait(who, "rw", Wait("rw.acquire_read(timeout=30), rw.recovered", self.may_read, ends))
+        else:
+            answer = self.do(who, "rw.acquire_read(blocking=False), rw.recovered")
+            assert answer[0] is self.may_read()
+            if answer[0]:
+                ends(answer)
+
+    @rule(who=place, waits=st.booleans())
+    def write(self, who: int, waits: bool) -> None:
+        if not self.idle(who) or (waits and (self.writer == who or self.readers.get(who))):
+            return
+        if waits and (self.waiting_for("acquire_write") or self.waiting_for("acquire_read")):
+            return
+
+        def ends(answer: Any) -> None:
+            assert answer == (True, self.owed)
+            assert not any(self.readers.values())
+            self.writer, self.draining, self.owed = who, None, False
+
+        if waits:
+            self.waits[who] = Wait("rw.acquire_write(timeout=30), rw.recovered", lambda: self.may_write(who), ends)
+            self.workers[who].tell(self.waits[who].source)
+            self.drain()
+            self.settle()
+        else:
+            answer = self.do(who, "rw.acquire_write(blocking=False), rw.recovered")
+            assert answer[0] is self.may_write(who)
+            if answer[0]:
+                ends(answer)
+
+    @rule(who=place)
+    def end_reading(self, who: int) -> None:
+        if not self.idle(who):
+            return
+        if self.readers.get(who):
+            self.do(who, "rw.release_read()")
+            self.readers[who] -= 1
+            self.settle()
+        else:
+            with pytest.raises(RuntimeError):
+                self.do(who, "rw.release_read()")
+
+    @rule(who=place)
+    def end_writing(self, who: int) -> None:
+        if not self.idle(who):
+            return
+        if self.writer == who:
+            self.do(who, "rw.release_write()")
+            self.writer = None
+            self.settle()
+        else:
+            with pytest.raises(RuntimeError):
+                self.do(who, "rw.release_write()")
+
+    # Event and Counter
+
+    @rule(who=place)
+    def set_flag(self, who: int) -> None:
+        if self.idle(who):
+            self.do(who, "event.set()")
+            self.flag = True
+            self.settle()
+
+    @rule(who=place)
+    def clear_flag(self, who: int) -> None:
+        # One that is stopped may or may not see that it was set.
+        if self.idle(who) and not self.waiting_for("event"):
+            self.do(who, "event.clear()")
+            self.flag = False
+
+    @rule(who=place)
+    def wait_for_flag(self, who: int) -> None:
+        if self.idle(who):
+            self.wait(who, "event", Wait("event.wait(30)", lambda: self.flag, self.is_true))
+
+    @staticmethod
+    def is_true(answer: Any) -> None:
+        assert answer is True
+
+    @rule(who=place, n=st.integers(1, 3))
+    def add(self, who: int, n: int) -> None:
+        if self.idle(who):
+            self.count += n
+            assert self.do(who, f"counter.add({n})") == self.count
+            self.settle()
+
+    @rule(who=place, expected=st.integers(-1, 1))
+    def exchange(self, who: int, expected: int) -> None:
+        if self.idle(who):
+            assert self.do(who, f"counter.compare_exchange({self.count + expected}, {self.count + 1})") == self.count
+            self.count += expected == 0
+            self.settle()
+
+    @rule(who=place, ahead=st.integers(0, 3))
+    def wait_for_count(self, who: int, ahead: int) -> None:
+        if not self.idle(who):
+            return
+        least = self.count + ahead
+
+        def ends(answer: Any) -> None:
+            assert least <= answer <= self.count
+
+        self.wait(who, "counter", Wait(f"counter.wait_until({least}, timeout=30)", lambda: self.count >= least, ends))
+
+    # Condition
+
+    def untold(self) -> list[int]:
+        return [who for who in self.listeners if who not in self.told]
+
+    def pass_through(self, who: int) -> None:
+        """Take the lock of the condition and give it back, as `with` does."""
+        self.news_lock.take(who)
+        self.news_lock.give()
+
+    @rule(who=place)
+    def hold_news(self, who: int) -> None:
+        if self.idle(who):
+            free = self.news_lock.is_free_for(who)
+            assert self.do(who, "news.acquire(blocking=False)") is free
+            if free:
+                self.news_lock.take(who)
+
+    @rule(who=place)
+    def let_go_of_news(self, who: int) -> None:
+        if self.idle(who) and self.news_lock.holder == who and not self.news_lock.left:
+            self.do(who, "news.release()")
+            self.news_lock.give()
+            self.settle()
+
+    @rule(who=place)
+    def listen(self, who: int) -> None:
+        if not self.idle(who) or not self.news_lock.is_free_for(who):
+            return
+        held = self.news_lock.holder == who and not self.news_lock.left
+
+        def ends(answer: Any) -> None:
+            assert answer is True
+            self.told.remove(who)
+            self.listeners.remove(who)
+            self.pass_through(who)
+
+        def may_end() -> bool:
+            return who in self.told and self.news_lock.is_free_for(who)
+
+        if held:
+            # It would give back the lock as often as it has it, and want it as often.
+            return
+        self.pass_through(who)
+        self.listeners.append(who)
+        self.waits[who] = Wait("listen()", may_end, ends)
+        self.workers[who].tell("listen()")
+        until(lambda: self.seen["news"].stats().waiting == len(self.listeners), "listening")
+        self.settle()
+
+    @rule(who=place, n=st.integers(1, 3))
+    def tell(self, who: int, n: int) -> None:
+        if not self.idle(who) or not self.news_lock.is_free_for(who):
+            return
+        self.do(who, f"tell({n})")
+        if self.news_lock.holder != who or self.news_lock.left:
+            self.pass_through(who)
+        self.told.update(self.untold()[:n])
+        self.settle()
+
+
+Processes.TestCase.settings = settings(
+    max_examples=30,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=list(HealthCheck),
+)
+TestProcesses = Processes.TestCase
