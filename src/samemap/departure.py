@@ -20,12 +20,19 @@ LAST = -1_000_000
 
 def leave_at_exit() -> None:
     """See to it that this process leaves all rosters at its end, and so do its children."""
-    atexit.register(leave_all)
+    atexit.register(_leave)
     # It ends its children past atexit. In one of them we may be imported only now, before or after it calls back.
     if "multiprocessing.util" in sys.modules:
         _leave_with_multiprocessing()
         _have_called_back()
     os.register_at_fork(after_in_child=_have_called_back)
+
+
+def _leave() -> None:
+    # A thread that nobody waits for may be at work under a lock, which is its own until the process is gone.
+    threading = sys.modules.get("threading")
+    if threading is None or threading.active_count() == 1:
+        leave_all()
 
 
 _will_be_called = False
@@ -46,4 +53,4 @@ def _leave_after_fork(_: object) -> None:
 def _leave_with_multiprocessing() -> None:
     from multiprocessing import util
 
-    util.Finalize(None, leave_all, exitpriority=LAST)
+    util.Finalize(None, _leave, exitpriority=LAST)

@@ -6,8 +6,8 @@ import os
 import select
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Any
+from contextlib import ExitStack, closing
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,21 +20,6 @@ from samemap import Condition, Counter, Event, Lock, ReadWriteLock, RLock, Semap
 
 PERMITS = 2
 PLACES = 3
-MAKE = (
-    f"lock, rlock, permits, rw = Lock('lock'), RLock('rlock'), Semaphore('permits', {PERMITS}), ReadWriteLock('rw'); "
-    "event, counter, news = Event('event'), Counter('counter'), Condition('news')\n"
-    "def listen():\n    with news: return news.wait(30)\n"
-    "def tell(n):\n    with news: news.notify(n)"
-)
-NAMES = {
-    "lock": Lock,
-    "rlock": RLock,
-    "permits": Semaphore,
-    "rw": ReadWriteLock,
-    "event": Event,
-    "counter": Counter,
-    "news": Condition,
-}
 place = st.integers(0, PLACES - 1)
 
 
@@ -80,42 +65,34 @@ class Wait:
 
 
 class Processes(RuleBasedStateMachine):
+    """Processes that are killed, stopped, and continued; subclasses have what they do in between."""
+
+    #: What each of them has, by name; how it makes that, and what else it needs.
+    KINDS: ClassVar[dict[str, type[Any]]]
+    MAKE: ClassVar[str]
+
     def __init__(self) -> None:
         super().__init__()
         self.ends = ExitStack()
         directory = self.ends.enter_context(tempfile.TemporaryDirectory(prefix="samemap-model-", dir="/dev/shm"))
-        patch = self.ends.enter_context(pytest.MonkeyPatch.context())
-        patch.setenv("SAMEMAP_DIR", directory)
-        # Looks on, and keeps everything there when all workers are dead.
+        self.ends.enter_context(pytest.MonkeyPatch.context()).setenv("SAMEMAP_DIR", directory)
+        # One that makes everything and then does nothing, and one that looks on.
+        self.ends.enter_context(Worker(self.MAKE))
         self.seen: dict[str, Any] = {}
-        self.ends.enter_context(Worker(MAKE))
-        for name, kind in NAMES.items():
-            self.seen[name] = kind.open(name, mode="r")
-            self.ends.callback(self.seen[name].close)
+        for name, kind in self.KINDS.items():
+            self.seen[name] = self.ends.enter_context(closing(kind.open(name, mode="r")))
         self.workers: dict[int, Worker] = {}
         self.waits: dict[int, Wait] = {}
-        self.lock, self.rlock, self.news_lock = Mutex(False), Mutex(True), Mutex(True)
-        self.mutexes = {"lock": self.lock, "rlock": self.rlock}
-        self.permits: dict[int, int] = {}
-        self.all_permits = PERMITS
-        self.readers: dict[int, int] = {}
-        #: Who writes, and who has turned readers away and waits for the last to leave.
-        self.writer: int | None = None
-        self.draining: int | None = None
-        #: Whether a writer died inside, and none has come since.
-        self.owed = False
-        self.flag = False
-        self.count = 0
-        #: Who waits for news, in order, and who of them has got some.
-        self.listeners: list[int] = []
-        self.told: set[int] = set()
 
     def teardown(self) -> None:
         for worker in self.workers.values():
             worker.end()
         self.ends.close()
 
-    # Processes
+    @initialize()
+    def start_all(self) -> None:
+        for number in range(PLACES):
+            self.workers[number] = Worker(self.MAKE)
 
     def idle(self, who: int) -> bool:
         """Tell whether a process can be told what to do."""
@@ -124,47 +101,40 @@ class Processes(RuleBasedStateMachine):
     def do(self, who: int, source: str) -> Any:
         return self.workers[who].do(source)
 
-    @initialize()
-    def start_all(self) -> None:
-        for number in range(PLACES):
-            self.workers[number] = Worker(MAKE)
+    def waiting_for(self, part: str) -> list[int]:
+        """Return who waits in a call."""
+        return [who for who, wait in self.waits.items() if part in wait.source]
+
+    def forget(self, who: int) -> None:
+        """Tell the model that a process has died."""
+        raise NotImplementedError
+
+    def can_foresee(self, who: int) -> bool:
+        """Tell whether the model knows what comes of a process's death."""
+        return True
+
+    def wake(self) -> None:
+        """Tell the model that a process goes on."""
 
     @rule(who=place)
     def kill_and_replace(self, who: int) -> None:
-        if who in self.told and (len(self.untold()) != 1 or self.workers[self.untold()[0]].stopped):
-            # Which of several gets its news, nobody knows.
-            return
-        self.workers[who].killed()
-        self.workers[who].end()
-        for mutex in (self.lock, self.rlock, self.news_lock):
-            mutex.dies(who)
-        self.permits.pop(who, None)
-        self.readers.pop(who, None)
-        self.waits.pop(who, None)
-        if self.writer == who:
-            self.writer, self.owed = None, True
-        if self.draining == who:
-            self.draining = None
-        if who in self.listeners:
-            self.listeners.remove(who)
-        if who in self.told:
-            # Its news is for another one.
-            self.told.remove(who)
-            self.told.update(self.untold())
-        self.settle()
-        self.workers[who] = Worker(MAKE)
+        if self.can_foresee(who):
+            self.workers[who].killed()
+            self.workers[who].end()
+            self.waits.pop(who, None)
+            self.forget(who)
+            self.settle()
+            self.workers[who] = Worker(self.MAKE)
 
     @rule(who=place)
     def stop_or_resume(self, who: int) -> None:
         worker = self.workers[who]
         if worker.stopped:
             worker.resume()
-            self.drain()
+            self.wake()
             self.settle()
         elif sum(not other.stopped for other in self.workers.values()) > 1:
             worker.stop()
-
-    # Waits
 
     def wait(self, who: int, name: str, wait: Wait) -> None:
         self.waits[who] = wait
@@ -188,7 +158,20 @@ class Processes(RuleBasedStateMachine):
         for who in self.waits:
             assert not self.workers[who].answers(0), f"{self.waits[who].source}: {self.workers[who].answer()}"
 
-    # Lock and RLock
+
+class Mutexes(Processes):
+    """Lock and RLock."""
+
+    KINDS: ClassVar[dict[str, type[Any]]] = {"lock": Lock, "rlock": RLock}
+    MAKE = "lock, rlock = Lock('lock'), RLock('rlock')"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mutexes = {"lock": Mutex(False), "rlock": Mutex(True)}
+
+    def forget(self, who: int) -> None:
+        for mutex in self.mutexes.values():
+            mutex.dies(who)
 
     @rule(who=place, name=st.sampled_from(["lock", "rlock"]), waits=st.booleans())
     def acquire(self, who: int, name: str, waits: bool) -> None:
@@ -226,7 +209,20 @@ class Processes(RuleBasedStateMachine):
             with pytest.raises(RuntimeError):
                 self.do(who, f"{name}.release()")
 
-    # Semaphore
+
+class Permits(Processes):
+    """Semaphore."""
+
+    KINDS: ClassVar[dict[str, type[Any]]] = {"permits": Semaphore}
+    MAKE = f"permits = Semaphore('permits', {PERMITS})"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.permits: dict[int, int] = {}
+        self.all_permits = PERMITS
+
+    def forget(self, who: int) -> None:
+        self.permits.pop(who, None)
 
     def free_permits(self) -> int:
         return self.all_permits - sum(self.permits.values())
@@ -261,16 +257,37 @@ class Processes(RuleBasedStateMachine):
             self.all_permits += 1
         self.settle()
 
-    # ReadWriteLock
+
+class ReadersAndWriters(Processes):
+    """ReadWriteLock."""
+
+    KINDS: ClassVar[dict[str, type[Any]]] = {"rw": ReadWriteLock}
+    MAKE = "rw = ReadWriteLock('rw')"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: dict[int, int] = {}
+        #: Who writes, and who has turned readers away and waits for the last to leave.
+        self.writer: int | None = None
+        self.draining: int | None = None
+        #: Whether a writer died inside, and none has come since.
+        self.owed = False
+
+    def forget(self, who: int) -> None:
+        self.readers.pop(who, None)
+        if self.writer == who:
+            self.writer, self.owed = None, True
+        if self.draining == who:
+            self.draining = None
+
+    def wake(self) -> None:
+        self.drain()
 
     def may_read(self) -> bool:
         return self.writer is None and self.draining is None
 
     def may_write(self, who: int) -> bool:
         return self.writer is None and self.draining in (None, who) and not any(self.readers.values())
-
-    def waiting_for(self, part: str) -> list[int]:
-        return [who for who, wait in self.waits.items() if part in wait.source]
 
     def drain(self) -> None:
         """Let the writer that waits, if it can run, turn readers away."""
@@ -351,7 +368,20 @@ class Processes(RuleBasedStateMachine):
             with pytest.raises(RuntimeError):
                 self.do(who, "rw.release_write()")
 
-    # Event and Counter
+
+class FlagsAndCounters(Processes):
+    """Event and Counter."""
+
+    KINDS: ClassVar[dict[str, type[Any]]] = {"event": Event, "counter": Counter}
+    MAKE = "event, counter = Event('event'), Counter('counter')"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flag = False
+        self.count = 0
+
+    def forget(self, who: int) -> None:
+        pass
 
     @rule(who=place)
     def set_flag(self, who: int) -> None:
@@ -401,7 +431,36 @@ class Processes(RuleBasedStateMachine):
 
         self.wait(who, "counter", Wait(f"counter.wait_until({least}, timeout=30)", lambda: self.count >= least, ends))
 
-    # Condition
+
+class News(Processes):
+    """Condition."""
+
+    KINDS: ClassVar[dict[str, type[Any]]] = {"news": Condition}
+    MAKE = (
+        "news = Condition('news')\n"
+        "def listen():\n    with news: return news.wait(30)\n"
+        "def tell(n):\n    with news: news.notify(n)"
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.news_lock = Mutex(True)
+        #: Who waits for news, in order, and who of them has got some.
+        self.listeners: list[int] = []
+        self.told: set[int] = set()
+
+    def forget(self, who: int) -> None:
+        self.news_lock.dies(who)
+        if who in self.listeners:
+            self.listeners.remove(who)
+        if who in self.told:
+            # Its news is for another one.
+            self.told.remove(who)
+            self.told.update(self.untold())
+
+    def can_foresee(self, who: int) -> bool:
+        # Which of several gets its news, nobody knows.
+        return who not in self.told or (len(self.untold()) == 1 and not self.workers[self.untold()[0]].stopped)
 
     def untold(self) -> list[int]:
         return [who for who in self.listeners if who not in self.told]
@@ -462,11 +521,17 @@ class Processes(RuleBasedStateMachine):
         self.settle()
 
 
-Processes.TestCase.settings = settings(
-    max_examples=30,
-    stateful_step_count=40,
-    deadline=None,
-    derandomize="CI" in os.environ,
-    suppress_health_check=list(HealthCheck),
-)
-TestProcesses = Processes.TestCase
+TestMutexes = Mutexes.TestCase
+TestPermits = Permits.TestCase
+TestReadersAndWriters = ReadersAndWriters.TestCase
+TestFlagsAndCounters = FlagsAndCounters.TestCase
+TestNews = News.TestCase
+for case in (TestMutexes, TestPermits, TestReadersAndWriters, TestFlagsAndCounters, TestNews):
+    case.settings = settings(
+        max_examples=10,
+        stateful_step_count=50,
+        deadline=None,
+        derandomize="CI" in os.environ,
+        suppress_health_check=list(HealthCheck),
+    )
+del case

@@ -50,7 +50,8 @@ impl Bell {
 
     /// Announces a sleeper, who must look once more at what it waits for before it sleeps as it is told here.
     pub fn listen(&self) -> Sleep<'_> {
-        let expected = self.rings.load(Ordering::Relaxed);
+        // Acquire [bell.rings]: who sees the word of a ring for all is not among those whom that has ceased to count.
+        let expected = self.rings.load(Ordering::Acquire);
         self.listeners.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         Sleep { word: &self.rings, expected }
@@ -69,6 +70,7 @@ impl Bell {
     fn ring_all(&self) {
         // Before the word changes: whoever announces itself from here on either sees the new word, or is counted anew.
         self.listeners.swap(0, Ordering::SeqCst);
+        // Release [bell.rings]
         self.rings.fetch_add(1, Ordering::SeqCst);
         wake_word(&self.rings, u32::MAX);
     }
@@ -79,18 +81,18 @@ impl Bell {
     #[inline]
     pub fn ring_one(&self) {
         fence(Ordering::SeqCst);
-        let listeners = self.listeners.load(Ordering::Relaxed);
-        if listeners != 0 {
-            self.ring_first(listeners);
+        if self.listeners.load(Ordering::Relaxed) != 0 {
+            self.ring_first();
         }
     }
 
     #[cold]
-    fn ring_first(&self, listeners: u32) {
+    fn ring_first(&self) {
         self.rings.fetch_add(1, Ordering::SeqCst);
         if wake_word(&self.rings, 1) == 0 {
-            // Nobody sleeps. Only if nobody has announced itself meanwhile: they would sleep on the new word.
-            let _ = self.listeners.compare_exchange(listeners, 0, Ordering::SeqCst, Ordering::Relaxed);
+            // Nobody slept, so nobody need be counted any more. To forget them only if they are as many as before would not
+            // do: they may be others by now, asleep, whom nobody would ring for.
+            self.ring_all();
         }
     }
 }

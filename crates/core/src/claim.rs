@@ -15,16 +15,33 @@ use rustix::io::Errno;
 
 use crate::layout::LOCK_OFFSET;
 
+/// Which file: its device and its inode.
+pub(crate) type FileId = (u64, u64);
+
+/// A descriptor, and the file that it was opened for: programs that become daemons close all descriptors, whoever they
+/// belong to, and then their numbers are those of other files.
+#[derive(Clone, Copy)]
+pub(crate) struct Claimed<'a> {
+    pub(crate) file: BorrowedFd<'a>,
+    pub(crate) id: FileId,
+}
+
+fn is_file(file: impl AsFd, id: FileId) -> bool {
+    fs::fstat(file).is_ok_and(|found| (found.st_dev, found.st_ino) == id)
+}
+
 /// Opens the file once more, for claims only: close-on-exec, and never to be mapped.
-pub(crate) fn description(file: BorrowedFd<'_>, path: Option<&Path>) -> Result<OwnedFd, Errno> {
+pub(crate) fn description(claimed: Claimed<'_>, path: Option<&Path>) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY;
-    match fs::open(format!("/proc/self/fd/{}", file.as_raw_fd()), flags, Mode::empty()) {
+    if !is_file(claimed.file, claimed.id) {
+        return Err(Errno::BADF);
+    }
+    match fs::open(format!("/proc/self/fd/{}", claimed.file.as_raw_fd()), flags, Mode::empty()) {
         // There is no /proc here.
         Err(Errno::NOENT) => {
             let opened = fs::open(path.ok_or(Errno::NOENT)?, flags, Mode::empty())?;
-            let (ours, theirs) = (fs::fstat(file)?, fs::fstat(&opened)?);
             // Somebody else's file may have the name by now.
-            if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino) { Ok(opened) } else { Err(Errno::NOENT) }
+            if is_file(&opened, claimed.id) { Ok(opened) } else { Err(Errno::NOENT) }
         }
         other => other,
     }
@@ -61,12 +78,12 @@ pub(crate) fn give_back(description: &OwnedFd, index: usize) {
     let _ = control(description.as_fd(), libc::F_OFD_SETLK, &mut lock(libc::F_UNLCK, index));
 }
 
-/// Whether any description but that of `file` has claimed byte `index`.
-pub(crate) fn is_claimed(file: BorrowedFd<'_>, index: usize) -> bool {
+/// Whether any description but that of the file has claimed byte `index`.
+pub(crate) fn is_claimed(claimed: Claimed<'_>, index: usize) -> bool {
     let mut question = lock(libc::F_WRLCK, index);
-    match control(file, libc::F_OFD_GETLK, &mut question) {
-        Ok(()) => question.l_type != libc::F_UNLCK as libc::c_short,
-        // Who cannot be asked about is not taken for dead.
+    match control(claimed.file, libc::F_OFD_GETLK, &mut question) {
+        // Who cannot be asked about is not taken for dead. What another file says about it is no answer.
+        Ok(()) => question.l_type != libc::F_UNLCK as libc::c_short || !is_file(claimed.file, claimed.id),
         Err(_) => true,
     }
 }

@@ -184,6 +184,11 @@ impl<'a> Table<'a> {
         Attempt::Done(added)
     }
 
+    /// Wakes another one that waits for the guard: for one that gives up, and may have been woken just then.
+    pub fn pass_on(&self) {
+        self.directory.guard.pass_on();
+    }
+
     /// The entry and the offset of a new object; or the object that is there. The caller has the guard.
     fn place(&self, name: &[u8], length: usize) -> Result<Result<(usize, usize), Found>, Refusal> {
         let found = self.list()?;

@@ -6,11 +6,12 @@
 //! set the event and before it woke the sleepers, it leaves them asleep on a word that has changed, which they find
 //! when their slice of sleep ends. A killed waiter leaves its mark, which costs the next setter one needless call.
 //!
-//! A waiter remembers the generation at its start, and is done when the event is set, or when the generation is another: so
-//! it has not waited in vain when the event was set and cleared again before it ran. It would have to sleep through
-//! 1,073,741,824 such changes, and look just then, to miss them.
+//! A waiter remembers the generation at its start, and is done when the event is set, or when the generation is
+//! another: so it has not waited in vain when the event was set and cleared again before it ran. It would have to sleep
+//! through 1,073,741,824 such changes, and look just then, to miss them.
 //!
-//! There is no [`Bell`](crate::bell::Bell): the mark in the word itself tells a setter whether to wake anybody, without a fence.
+//! There is no [`Bell`](crate::bell::Bell): the mark in the word itself tells a setter whether to wake anybody, without
+//! a fence.
 //!
 //! Setting an event that is set changes nothing, but is a store all the same. It must be: one who clears the event and
 //! then looks for work, and one who puts work there and then sets the event, must not both miss each other. With a
@@ -66,8 +67,8 @@ impl Event {
     /// Clears it.
     #[inline]
     pub fn clear(&self) {
-        // Acquire [event.word]: sees all that was done before it was set, even if nobody waited for that. As an exchange it
-        // also passes on, to waiters who only see the new generation, what the setter released.
+        // Acquire [event.word]: sees all that was done before it was set, even if nobody waited for that. As an
+        // exchange it also passes on, to waiters who only see the new generation, what the setter released.
         self.word.fetch_and(!SET, Ordering::Acquire);
     }
 

@@ -4,12 +4,12 @@
 //! taken and who took it change in one step, so nobody can die in between: there is nothing to repair, and what a dead
 //! participant held is known to the last unit.
 //!
-//! An entry counts for as long as its tag is that of the present owner of the place in the roster. One whose owner left or was
-//! replaced counts as nothing, and the next owner writes over it. So the dead are cleared for speed only: once
+//! An entry counts for as long as its tag is that of the present owner of the place in the roster. One whose owner left
+//! or was replaced counts as nothing, and the next owner writes over it. So the dead are cleared for speed only: once
 //! somebody has asked the kernel about one, and has set its entry to 0, nobody needs to ask again.
 //!
-//! How far the entries in use reach is written down beside the table, before the first use of each, so that a look at all
-//! of them costs as much as there are participants, and not as much as there could be. It never shrinks.
+//! How far the entries in use reach is written down beside the table, before the first use of each, so that a look at
+//! all of them costs as much as there are participants, and not as much as there could be. It never shrinks.
 //!
 //! The count ends at 4,294,967,295 and then stays there until its owner is gone: too much is held for ever rather
 //! than too little.
@@ -150,7 +150,8 @@ impl<'a> Table<'a> {
         self.present(living, ask).next().is_some()
     }
 
-    /// Who holds how many, of those who are present; with `ask`, of those who live, and the others' entries are cleared.
+    /// Who holds how many, of those who are present; with `ask`, of those who live, and the others' entries are
+    /// cleared.
     #[inline]
     pub fn present<'l>(&self, living: &'l dyn Living, ask: bool) -> impl Iterator<Item = (Tag, u32)> + use<'a, 'l> {
         // Relaxed: whoever holds something that the caller must know of has made that known with a lock or a fence.

@@ -225,10 +225,19 @@ impl Lock {
         }
     }
 
-    /// Wakes another one if the lock is free: for a waiter that gives up, and may have been woken just then.
+    /// Sees to it that another one is woken, now if the lock is free, else by its release: for a waiter that gives up, and
+    /// may have been woken just then.
     #[cold]
     pub fn pass_on(&self) {
-        if self.holder().is_none() {
+        let mut seen = self.word.load(Ordering::Relaxed);
+        // Whoever took it in the short way does not know that others sleep: the release before took their mark away.
+        while Tag::read(seen).is_some() && seen & WAITERS == 0 {
+            match self.word.compare_exchange(seen, seen | WAITERS, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
+        if Tag::read(seen).is_none() {
             wake(&self.word, 1);
         }
     }

@@ -196,11 +196,19 @@ impl Operation {
             }
             Wanted::Read(dead) => {
                 let (lock, held) = objects::read_write_lock(segment, at)?;
-                map(lock.attempt_read(held, caller, asking.about(*dead)), Outcome::Taken)
+                let attempted = lock.attempt_read(held, caller, asking.about(*dead));
+                map(attempted, |taken| match (taken, *dead) {
+                    (Taken::Recovered(writer), Dead::Report) => Outcome::Taken(lock.decline_read(held, caller.tag, writer)),
+                    _ => Outcome::Taken(taken),
+                })
             }
             Wanted::Write(progress, dead) => {
                 let (lock, held) = objects::read_write_lock(segment, at)?;
-                map(lock.attempt_write(held, caller, progress, asking.about(*dead)), Outcome::Taken)
+                let attempted = lock.attempt_write(held, caller, progress, asking.about(*dead));
+                map(attempted, |taken| match (taken, *dead) {
+                    (Taken::Recovered(writer), Dead::Report) => Outcome::Taken(lock.decline_write(caller.tag, writer)),
+                    _ => Outcome::Taken(taken),
+                })
             }
             Wanted::FreeToWrite => {
                 let (lock, held) = objects::read_write_lock(segment, at)?;
@@ -254,8 +262,10 @@ impl Operation {
                 let _ = objects::barrier(segment, self.offset)?.0.abandon(arrival);
             }
             Wanted::Trip => objects::barrier(segment, self.offset)?.0.abort(),
+            Wanted::Release(_) => objects::semaphore(segment, self.offset)?.0.guard().pass_on(),
+            Wanted::Object(..) => objects::directory(segment)?.pass_on(),
             // The wait ends when the caller has the lock again.
-            Wanted::Read(_) | Wanted::News(_) | Wanted::Reset | Wanted::Release(_) | Wanted::Event(_) | Wanted::Counter(..) | Wanted::Object(..) => {}
+            Wanted::Read(_) | Wanted::News(_) | Wanted::Reset | Wanted::Event(_) | Wanted::Counter(..) => {}
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 //! A new owner gives the entry a new epoch before it writes anything else there, and shows itself as present with its
 //! last store. Killed in between, it leaves an entry that nobody is in.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering as Local};
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::io::Errno;
 
 use crate::atomic::{Ordering, Word32, Word64, fence};
-use crate::claim;
+use crate::claim::{self, Claimed};
 use crate::error::Error;
 use crate::file::refused;
 use crate::layout::shared;
@@ -90,13 +90,13 @@ pub struct Participant {
 #[derive(Clone, Copy)]
 pub struct Roster<'a> {
     entries: &'a [Entry],
-    file: BorrowedFd<'a>,
+    file: Claimed<'a>,
     /// The caller's own tag, if it has one.
     me: Option<Tag>,
 }
 
 impl<'a> Roster<'a> {
-    pub(crate) fn new(entries: &'a [Entry], file: BorrowedFd<'a>, me: Option<Tag>) -> Self {
+    pub(crate) fn new(entries: &'a [Entry], file: Claimed<'a>, me: Option<Tag>) -> Self {
         Self { entries, file, me }
     }
 
@@ -333,6 +333,9 @@ fn cannot_join(errno: Errno) -> Error {
         Errno::NOENT => Error::os(errno, "it cannot be opened once more, which taking part needs: /proc is not mounted here"),
         Errno::NOLCK | Errno::INVAL | Errno::OPNOTSUPP => {
             Error::os(errno, "its file system has no open-file-description locks, which tell who lives; put it on tmpfs or a local disk")
+        }
+        Errno::BADF => {
+            Error::os(errno, "somebody has closed its descriptor in this process, which taking part needs: close it, and open it anew")
         }
         _ => refused(errno, "cannot join its roster"),
     }

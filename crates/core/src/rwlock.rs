@@ -1,23 +1,23 @@
 //! Floor 3: many readers or one writer.
 //!
-//! Writers exclude each other, and turn readers away, with a [`Lock`]. Readers say that they are inside in a [`Table`], each
-//! process in its own entry, and never wait for each other. Reader and writer each make their own step known before
-//! they look for the other: a reader enters itself, then looks at the lock, and takes itself back if that is
-//! held; a writer takes the lock, then looks for readers, and waits until the last one has left. Both put a sequentially
-//! consistent fence between the two, so that one sees the other at least. New readers are turned away while
-//! a writer waits, so readers cannot keep it out for ever. That is why a thread that reads must not begin to read
+//! Writers exclude each other, and turn readers away, with a [`Lock`]. Readers say that they are inside in a [`Table`],
+//! each process in its own entry, and never wait for each other. Reader and writer each make their own step known
+//! before they look for the other: a reader enters itself, then looks at the lock, and takes itself back if that is
+//! held; a writer takes the lock, then looks for readers, and waits until the last one has left. Both put a
+//! sequentially consistent fence between the two, so that one sees the other at least. New readers are turned away
+//! while a writer waits, so readers cannot keep it out for ever. That is why a thread that reads must not begin to read
 //! again before it ends: a writer may have come in between.
 //!
-//! Readers sleep on a [`Bell`] of their own, not on the lock's word, where each release wakes one, and where a reader that is
-//! woken and goes in would owe the next sleeper its wake-up. So a release wakes all readers and one writer.
+//! Readers sleep on a [`Bell`] of their own, not on the lock's word, where each release wakes one, and where a reader
+//! that is woken and goes in would owe the next sleeper its wake-up. So a release wakes all readers and one writer.
 //! Another bell is for the one writer that has the lock and waits for readers to leave.
 //!
 //! Where a process can be killed, and why it does no harm:
 //!
-//! - A reader, anywhere: its entry is all that it leaves. The writer that waits for it asks the kernel when its slice of
-//!   sleep ends, and clears it. A wake-up that it owed the writer is made good in the same way.
-//! - A writer that waits for readers: it has the lock, and whoever finds it dead takes the lock over. It has written nothing, and has said
-//!   so (`draining`) before it slept, so nobody is told of a death.
+//! - A reader, anywhere: its entry is all that it leaves. The writer that waits for it asks the kernel when its slice
+//!   of sleep ends, and clears it. A wake-up that it owed the writer is made good in the same way.
+//! - A writer that waits for readers: it has the lock, and whoever finds it dead takes the lock over. It has written
+//!   nothing, and has said so (`draining`) before it slept, so nobody is told of a death.
 //! - A writer inside: whoever takes over is told. A reader takes over as a writer would: takes the lock, enters itself,
 //!   releases the lock. It can only look, not mend. So the death stays written down (`owed`), before the lock
 //!   is free again, and everyone is told until the next writer is in, also when a writer that took over gives up
@@ -44,7 +44,8 @@ pub struct ReadWriteLock(128) {
     extent: Word32,
     /// The writer that has the lock and waits; 0 when it is inside. Whoever has the lock writes it.
     draining: Word32,
-    /// The writer that died inside, and that no writer has been told of; 0 when there is none. Whoever has the lock writes it.
+    /// The writer that died inside, and that no writer has been told of; 0 when there is none. Whoever has the lock
+    /// writes it.
     owed: Word32,
 }
 }
@@ -198,7 +199,8 @@ impl ReadWriteLock {
 
     /// Begins to write, or tells what to sleep on.
     ///
-    /// Once it waits for readers to leave, it keeps new ones out: whoever gives up must [abandon](Self::abandon_write) it.
+    /// Once it waits for readers to leave, it keeps new ones out: whoever gives up must [abandon](Self::abandon_write)
+    /// it.
     #[cold]
     pub fn attempt_write(
         &self,
@@ -209,7 +211,7 @@ impl ReadWriteLock {
     ) -> Attempt<'_, Taken> {
         let table = self.table(held);
         if !progress.has_lock {
-            match self.lock.attempt(caller, dead) {
+            match self.lock.attempt(caller, self.about(dead)) {
                 Attempt::Wait(sleep) => return Attempt::Wait(sleep),
                 Attempt::Done(taken @ Taken::Abandoned(_)) => return Attempt::Done(taken),
                 Attempt::Done(taken) => self.note(taken),
@@ -238,14 +240,15 @@ impl ReadWriteLock {
 
     /// Begins to write if nobody who lives is there, without waiting.
     ///
-    /// `None`: somebody reads, or writes, or waits to. `dead` says what to do about a dead writer; not to ask makes no sense.
+    /// `None`: somebody reads, or writes, or waits to. `dead` says what to do about a dead writer; not to ask makes no
+    /// sense.
     #[cold]
     pub fn poll_write(&self, held: &[Holding], caller: Caller<'_>, dead: Dead) -> Option<Taken> {
         let table = self.table(held);
         if table.is_any_held(caller.living, true) {
             return None;
         }
-        match self.lock.poll(caller, dead)? {
+        match self.lock.poll(caller, self.about(dead))? {
             taken @ Taken::Abandoned(_) => return Some(taken),
             taken => self.note(taken),
         }
@@ -290,6 +293,26 @@ impl ReadWriteLock {
         Ok(())
     }
 
+    /// Ends to read at once, for one who is told that this writer died, and does not want to read what it left.
+    pub fn decline_read(&self, held: &[Holding], me: Tag, writer: Tag) -> Taken {
+        self.exit(self.table(held), me);
+        Taken::Abandoned(writer)
+    }
+
+    /// Ends to write at once, for one who is told that this writer died: the next one is told, too.
+    pub fn decline_write(&self, me: Tag, writer: Tag) -> Taken {
+        // Before the release. Killed in between, the caller is one that died inside.
+        self.owed.store(writer.word(), Ordering::Relaxed);
+        self.leave(me);
+        Taken::Abandoned(writer)
+    }
+
+    /// What to do about a dead holder of the lock: one that died while it waited for readers has written nothing, and
+    /// so there is nothing to report.
+    fn about(&self, dead: Dead) -> Dead {
+        if dead == Dead::Report && self.is_draining() { Dead::TakeOver } else { dead }
+    }
+
     /// The table of the readers.
     #[inline(always)]
     pub fn table<'a>(&'a self, held: &'a [Holding]) -> Table<'a> {
@@ -324,7 +347,7 @@ impl ReadWriteLock {
 
     /// Takes the lock over from a dead writer, as a reader.
     fn take_over(&self, caller: Caller<'_>, dead: Dead) -> Option<Taken> {
-        match self.lock.attempt(caller, dead) {
+        match self.lock.attempt(caller, self.about(dead)) {
             // Somebody else was faster.
             Attempt::Wait(_) => None,
             Attempt::Done(taken @ Taken::Abandoned(_)) => Some(taken),

@@ -14,6 +14,7 @@ use rustix::fs;
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use crate::claim::Claimed;
 use crate::error::Error;
 use crate::file::{self, Make, Published, Trust, page_size};
 use crate::format;
@@ -252,7 +253,9 @@ impl Segment {
     ///
     /// [`Error::OutOfRange`], for a header that lies.
     pub fn roster(&self) -> Result<Roster<'_>, Error> {
-        Ok(Roster::new(self.entries()?, self.file.as_fd(), self.seat.tag()))
+        let (device, inode, _) = self.identity;
+        let claimed = Claimed { file: self.file.as_fd(), id: (device, inode) };
+        Ok(Roster::new(self.entries()?, claimed, self.seat.tag()))
     }
 
     /// Takes the places of the dead from them; returns who they were.

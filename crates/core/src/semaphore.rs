@@ -1,19 +1,19 @@
 //! Floor 3: permits, which come back when their holder dies.
 //!
-//! There is no word that says how many permits are left. There is a limit, how many there are in all, and a [`Table`] of who
-//! holds how many; what is left is the difference. To take a permit is one store, which says at once that it is gone
-//! and who has it, and so is to give it back. When a participant dies, its entry stops to count, and that is all that
-//! it takes for its permits to come back.
+//! There is no word that says how many permits are left. There is a limit, how many there are in all, and a [`Table`]
+//! of who holds how many; what is left is the difference. To take a permit is one store, which says at once that it is
+//! gone and who has it, and so is to give it back. When a participant dies, its entry stops to count, and that is all
+//! that it takes for its permits to come back.
 //!
-//! Two who take at the same time must not both take the last one, so takers look and take under a guard, a [`Lock`]. Under it
-//! too there is one store at most, so whoever takes the guard over from the dead has nothing to repair.
+//! Two who take at the same time must not both take the last one, so takers look and take under a guard, a [`Lock`].
+//! Under it too there is one store at most, so whoever takes the guard over from the dead has nothing to repair.
 //!
-//! Giving back needs no guard: it only makes more permits free, which a taker under the guard cannot mind.
-//! The one exception is a bounded semaphore and a process that gives back what others hold (as `threading` allows): it
-//! takes from their entries on their behalf, those of the dead first, and has to know before the first that there are enough.
-//! The guard keeps other such givers and all takers out. It does not keep out a holder that gives its own back,
-//! and so takes away one that the giver has counted on: then the giver puts back what it took, and is refused.
-//! Nobody can have taken those permits meanwhile. Killed in the midst of it, it has given back some of what it meant to.
+//! Giving back needs no guard: it only makes more permits free, which a taker under the guard cannot mind. The one
+//! exception is a bounded semaphore and a process that gives back what others hold (as `threading` allows): it takes
+//! from their entries on their behalf, those of the dead first, and has to know before the first that there are enough.
+//! The guard keeps other such givers and all takers out. It does not keep out a holder that gives its own back, and so
+//! takes away one that the giver has counted on: then the giver puts back what it took, and is refused. Nobody can have
+//! taken those permits meanwhile. Killed in the midst of it, it has given back some of what it meant to.
 //!
 //! An unbounded semaphore has another way for a process that gives back more than it holds: the limit grows. First
 //! its own are given back, then the limit is raised; killed in between, it has not come to the second half.
@@ -21,9 +21,9 @@
 //! Where permits are signals, and taking one means to use it up, the dead must not bring them back. Then nobody is
 //! recorded as a holder, and taking a permit lowers the limit (`keep`).
 //!
-//! Wake-ups: who gives one permit back wakes one sleeper, who gives back several wakes all. A woken one that finds the guard
-//! taken sleeps on that, and looks again when it is free. One that is killed before it looks leaves the others asleep
-//! until their slice ends; they look then.
+//! Wake-ups: who gives one permit back wakes one sleeper, who gives back several wakes all. A woken one that finds the
+//! guard taken sleeps on that, and looks again when it is free. One that is killed before it looks leaves the others
+//! asleep until their slice ends; they look then.
 
 use crate::atomic::{Ordering, Word32, yield_now};
 use crate::bell::{Attempt, Bell};
@@ -89,8 +89,8 @@ impl Semaphore {
 
     /// Gives it its permits; before anybody else sees it.
     ///
-    /// At most `bound` can be left ([`UNBOUNDED`]: as many as can be counted). With `keep`, what was taken stays taken when
-    /// who took it dies.
+    /// At most `bound` can be left ([`UNBOUNDED`]: as many as can be counted). With `keep`, what was taken stays taken
+    /// when who took it dies.
     pub fn set_up(&self, permits: u32, bound: u32, keep: bool) {
         self.limit.store(permits, Ordering::Relaxed);
         self.initial.store(permits, Ordering::Relaxed);

@@ -57,6 +57,15 @@ impl Guard<'_> {
         }
     }
 
+    /// Whether it cannot be had any more, whoever tries: it was closed, or the file is gone.
+    fn is_lost(&self) -> bool {
+        let object = match self {
+            Self::Lock(lock) => &lock.get().object,
+            Self::RLock(lock) => &lock.get().object,
+        };
+        object.tag().is_err() || object.check().is_err()
+    }
+
     /// Takes it again, as many times, whatever signals say meanwhile; the first exception that came is raised then.
     fn acquire(&self, py: Python<'_>, owner: u64, depth: u32) -> PyResult<()> {
         let mut interrupted = None;
@@ -67,9 +76,9 @@ impl Guard<'_> {
             };
             match taken {
                 Ok(_) => break,
+                // Not by the kind of the error: a signal handler may raise any.
+                Err(error) if self.is_lost() => return Err(interrupted.unwrap_or(error)),
                 // Whoever leaves a `with` block releases the lock, so it must have it.
-                Err(error) if error.is_instance_of::<pyo3::exceptions::PyValueError>(py) => return Err(error),
-                Err(error) if error.is_instance_of::<pyo3::exceptions::PyOSError>(py) => return Err(error),
                 Err(error) => interrupted = interrupted.or(Some(error)),
             }
         }
@@ -139,13 +148,21 @@ impl Condition {
         check_open(&self.object.handle)?;
         guard.check(owner)?;
         let mut operation = self.begin()?;
-        let depth = guard.release(owner)?;
+        let depth = match guard.release(owner) {
+            Ok(depth) => depth,
+            Err(error) => {
+                // Left in the queue, it would get news that nobody reads.
+                self.end(&mut operation)?;
+                return Err(error);
+            }
+        };
         let waited = drive(py, &self.object.handle, timeout, &mut operation);
         let taken = guard.acquire(py, owner, depth);
         let notified = self.end(&mut operation);
         if notified.as_ref().is_ok_and(|notified| *notified) && (waited.is_err() || taken.is_err()) {
-            // The exception takes the caller elsewhere: the news is for another one.
-            self._notify(lock, Count(1))?;
+            // The exception takes the caller elsewhere: the news is for another one. It is what the caller must hear of, and
+            // whether the lock is held or lost by now makes no difference to the news.
+            let _ = self.notify(Count(1));
         }
         waited?;
         taken?;

@@ -35,8 +35,8 @@ pub(crate) fn check_open(handle: &Handle) -> PyResult<()> {
 
 /// Drives the operation until it is done (`Some`) or the timeout has passed (`None`).
 ///
-/// An attempt asks the kernel about the dead when a sleep ended without anybody waking it, and always before the answer
-/// is that it cannot be had in time. What is not done in the end is given up.
+/// An attempt asks the kernel about the dead when a slice of sleep is over, and always before the answer is that it cannot
+/// be had in time. What is not done in the end is given up.
 pub(crate) fn drive(
     py: Python<'_>,
     handle: &Handle,
@@ -60,7 +60,7 @@ fn drive_on(py: Python<'_>, handle: &Handle, timeout: Timeout, operation: &mut O
         Timeout::Now => Asking::THOROUGHLY,
         _ => Asking { ask: false, turn: Turn::New },
     };
-    let mut slice = FIRST_SLICE;
+    let mut next = Deadline::after(FIRST_SLICE);
     let overdue = Deadline::after(PATIENCE);
     loop {
         check_open(handle)?;
@@ -78,22 +78,22 @@ fn drive_on(py: Python<'_>, handle: &Handle, timeout: Timeout, operation: &mut O
             asking = Asking::THOROUGHLY;
             continue;
         }
-        let soon = Deadline::after(slice);
-        let until = timeout.deadline().zip(soon).map(|(deadline, soon)| deadline.min(soon)).or(soon);
+        let until = timeout.deadline().zip(next).map(|(deadline, next)| deadline.min(next)).or(next);
         let slept = py.detach(|| {
             let _asleep = handle.segment().asleep(operation.offset);
             sleep.until(until)
         });
         let turn = if overdue.is_some_and(Deadline::has_passed) { Turn::Overdue } else { Turn::Again };
-        asking = Asking { ask: matches!(slept, Ok(Woken::TimedOut)), turn };
+        // By the clock, not when a sleep ends by it: others may ring all the time for what this one cannot use.
+        asking = Asking { ask: next.is_some_and(Deadline::has_passed), turn };
         if asking.ask {
-            slice = SLICE;
+            next = Deadline::after(SLICE);
         }
         if !matches!(slept, Ok(Woken::Rung | Woken::Changed)) {
-            // Also after a slice: a signal that comes just before a sleep does not end it.
             segment.stay_guarded();
-            py.check_signals()?;
         }
+        // However it ended: a signal that comes just before a sleep does not end it, and the next may not be long enough.
+        py.check_signals()?;
     }
 }
 

@@ -91,8 +91,10 @@ pub(crate) fn not_owner(segment: &Segment, me: Tag, not: NotOwner) -> PyErr {
     }
     // The low half of a thread's number is what the system calls it.
     let thread = not.thread & u64::from(u32::MAX);
+    // Above all that the kernel gives to threads are the numbers of tasks: see aio.py.
+    let holder = if thread < 1 << 31 { format!("thread {thread}") } else { "an asyncio task".to_owned() };
     PyRuntimeError::new_err(format!(
-        "this thread cannot release what it does not hold: thread {thread} of this process (pid {}) holds it",
+        "this thread cannot release what it does not hold: {holder} of this process (pid {}) holds it",
         std::process::id()
     ))
 }

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use samemap_core::atomic::{self, Word32};
 use samemap_core::bell::{Attempt, Deadline, Sleep, sleep_on_any};
 use samemap_core::error::Error;
-use samemap_core::lock::Turn;
+use samemap_core::lock::{Taken, Turn};
 use samemap_core::operation::{Asking, Operation, Outcome};
 use samemap_core::segment::{Asleep, Handle};
 
@@ -79,6 +79,8 @@ impl Waiting {
         let before = std::mem::replace(stage, Stage::GivenUp);
         let done = segment.as_caller(|caller| match before {
             Stage::Trying => operation.give_up(segment, caller),
+            // It got nothing, and what the process holds is another thread's.
+            Stage::Over(Ok(Outcome::Taken(Taken::Abandoned(_)))) => Ok(()),
             Stage::Over(Ok(_)) => operation.undo(segment, caller),
             Stage::Over(Err(_)) | Stage::GivenUp => Ok(()),
         });

@@ -161,6 +161,12 @@ impl Segment {
         py.detach(|| self.handle.close());
     }
 
+    /// Return another handle, to be closed by itself.
+    #[pyo3(name = "again")]
+    fn another(&self) -> PyResult<Self> {
+        Ok(Self { handle: self.again()? })
+    }
+
     /// Return the file's descriptor, which the segment owns.
     fn fileno(&self) -> PyResult<c_int> {
         Ok(self.handle()?.segment().file().as_raw_fd())

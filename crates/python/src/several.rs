@@ -132,7 +132,8 @@ fn look(
             continue;
         }
         let until = timeout.deadline().zip(next).map(|(deadline, next)| deadline.min(next)).or(next);
-        let slept = py.detach(|| {
+        // Whatever ends it, the next attempts find out.
+        let _ = py.detach(|| {
             let _asleep: Vec<_> = segments.iter().map(|(segment, offset)| segment.asleep(*offset)).collect();
             if sleeps.is_empty() {
                 // There is nothing to wait for, but the time.
@@ -145,8 +146,7 @@ fn look(
         if ask {
             next = Deadline::after(SLICE);
         }
-        if !matches!(slept, Ok(Woken::Rung | Woken::Changed)) {
-            py.check_signals()?;
-        }
+        // However it ended: a signal that comes just before a sleep does not end it.
+        py.check_signals()?;
     }
 }
