@@ -107,8 +107,8 @@ impl Waiter {
 
     /// Gives it another owner or phase, if it is as it was seen.
     pub(crate) fn change(&self, seen: Seen, owner: Tag, phase: Phase) -> bool {
-        // Release [waiter.word]; Acquire [waiter.word]: an heir sees what the dead one would have seen.
-        self.word.compare_exchange(seen.word, word_of(owner, phase), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        // Release [waiter.word]. What there is to see was seen when it was looked at: an heir has seen the news by then.
+        self.word.compare_exchange(seen.word, word_of(owner, phase), Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// Frees it, if it is as it was seen.

@@ -84,6 +84,8 @@ fn one_who_has_waited_long_goes_before_one_who_comes() {
         guarded.acquire(0, Dead::DontAsk);
         let overdue = guarded.lock.attempt_in_turn(guarded.roster.caller(1), Dead::DontAsk, Turn::Overdue);
         let Attempt::Wait(on) = overdue else { unreachable!() };
+        // Released first: a newcomer that slept already would be one of those who have waited.
+        guarded.lock.release(tag(0)).unwrap();
         let newcomer = {
             let guarded = Arc::clone(&guarded);
             thread::spawn(move || {
@@ -96,7 +98,6 @@ fn one_who_has_waited_long_goes_before_one_who_comes() {
                 guarded.lock.release(tag(2)).unwrap();
             })
         };
-        guarded.lock.release(tag(0)).unwrap();
         assert!(!guarded.lock.try_acquire(tag(3)), "it is not for those who only come");
         sleep(on.word, on.expected);
         until_done(|| guarded.lock.attempt(guarded.roster.caller(1), Dead::DontAsk));
