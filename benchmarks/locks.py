@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
-import os
 import random
 import signal
 import statistics
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from report import Figure, percent, share
@@ -99,7 +99,7 @@ def _inherited(lock: Lock) -> float:
     def kill() -> None:
         # At any moment of the other one's slice of sleep.
         time.sleep(0.2 + random.random() * 0.1)
-        os.kill(holder.pid, signal.SIGKILL)
+        holder.kill()
         killed.value = time.perf_counter_ns()
 
     killed = FORK.RawValue(ctypes.c_int64)
@@ -115,7 +115,7 @@ def _inherited(lock: Lock) -> float:
     if not lock.recovered:
         raise RuntimeError("nobody said that the holder had died")
     lock.release()
-    return taken - killed.value
+    return float(taken - killed.value)
 
 
 def _idle(lock: AnyLock) -> float:
@@ -136,7 +136,7 @@ def _idle(lock: AnyLock) -> float:
         lock.release()
 
     _together([hold, wait])
-    return used.value
+    return float(used.value)
 
 
 def _nothing() -> None:
@@ -176,7 +176,7 @@ def _turns(lock: AnyLock, processes: int, work: Callable[[], None]) -> list[int]
                 count += 1
         turns[own] = count
 
-    _together([lambda own=own: take(own) for own in range(processes)])
+    _together([partial(take, own) for own in range(processes)])
     return list(turns)
 
 
@@ -204,7 +204,7 @@ def _hand_over(lock: AnyLock) -> float:
             free.release()
 
     _together([give, take])
-    return statistics.median(taken)
+    return float(statistics.median(taken))
 
 
 def _together(works: list[Callable[[], Any]]) -> None:

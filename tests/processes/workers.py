@@ -47,8 +47,8 @@ def work():
         sys.stdout.buffer.flush()
 """
 
-#: A process that has imported what workers need and opened nothing. It forks the workers, which takes a tenth of the time that
-#: starting an interpreter does.
+#: A process that has imported what workers need and opened nothing. It forks the workers, which takes a tenth of the
+#: time that starting an interpreter does.
 NURSERY = (
     LOOP
     + """

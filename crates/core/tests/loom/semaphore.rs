@@ -168,7 +168,6 @@ fn several_permits_at_once_wake_all_who_can_have_one() {
 #[test]
 fn several_permits_one_by_one_wake_all_who_can_have_one() {
     two_for_two(&[1, 1], false);
-    two_for_two(&[1, 1], true);
 }
 
 #[test]
