@@ -18,6 +18,9 @@ ALONE = {
     "parent_child": "child reads: Hello, child\nparent reads: Hello, parent\n",
     "anonymous": "child reads: 42\nparent reads: 43 -1\n",
     "growing": "the child read 1000 lines and sees 32768 bytes\nthe parent wrote 1000 lines and has 32768 bytes\n",
+    "lock": "held by the child: True\nrecovered: True\nbalance and bookings: 100 1\n",
+    "workers": "exit statuses: [0, 0, 0, 0]\ndone at least 100: True - desks free: 2\n",
+    "async_lock": "sum: 100 - threads: 2\nheld by this process: True\n",
     "frames": "looked at 100 frames of 921600 bytes, none copied\n",
 }
 TOGETHER = {"writer", "reader", "handle_over_socket", "bell"}

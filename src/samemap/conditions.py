@@ -8,7 +8,7 @@ from . import aio
 from ._core import Condition as Compiled
 from .locks import Lock, RLock
 from .records import Record
-from .segments import STATE, SegmentObject, again
+from .segments import STATE, SegmentObject
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
@@ -177,12 +177,12 @@ class Condition(SegmentObject, Compiled):
     def _check(self) -> None:
         lock: Lock | RLock | None = self._own[0]
         if lock is None:
-            self._lock = self._heir = RLock._attach(again(self._segment), self._lock_offset, None, None, ("recover",))
+            self._lock = self._heir = RLock._attach(self._segment.again(), self._lock_offset, None, None, ("recover",))
         else:
             self._lock = self._heir = lock
             if lock.on_owner_death == "raise":
                 place = (lock._offset, lock._name, lock._entry)
-                self._heir = type(lock)._attach(again(lock._segment), *place, ("recover",))
+                self._heir = type(lock)._attach(lock._segment.again(), *place, ("recover",))
         made_with = self._fields().get("lock", _identity(lock))
         if made_with != _identity(lock):
             own = "its own lock"

@@ -12,7 +12,7 @@ from .events import Event
 from .locks import Lock, RLock
 from .readwritelock import ReadWriteLock
 from .records import Record
-from .segments import NOTHING, STATE, Closing, again, refuse_disagreement
+from .segments import NOTHING, STATE, Closing, refuse_disagreement
 from .semaphores import BoundedSemaphore, Semaphore
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
@@ -187,7 +187,7 @@ class Namespace(Closing):
                 offset = found[1]
             else:
                 raise SegmentMismatch(f"{name!r} in {self._called()} is of kind {found[0]}, not {kind._kind}")
-            made = kind._attach(again(self._segment), offset, self._name, name, own)
+            made = kind._attach(self._segment.again(), offset, self._name, name, own)
             # Two threads at once: both get what the first has put there.
             known = self._objects.setdefault(name, made) if known is None else made
             self._objects[name] = known

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         """Both, for what opens or creates."""
 
 
-__all__ = ["NOTHING", "STATE", "Closing", "SegmentObject", "again", "refuse_disagreement"]
+__all__ = ["NOTHING", "STATE", "Closing", "SegmentObject", "refuse_disagreement"]
 
 #: The plan of what needs none.
 NOTHING: Plan = ({}, {}, (0, 0, 0))
@@ -489,11 +489,6 @@ def refuse_disagreement(called: str, found: Mapping[str, object], given: Mapping
                 f"{called} exists, and was made with {field}={found[field]!r}, not {field}={wanted!r}; "
                 f"leave {field} out to take it as it is, or give yours another name"
             )
-
-
-def again(segment: Segment) -> Segment:
-    """Open a segment once more, to be closed by itself."""
-    return _behind(segment.fileno(), segment.mode == "rw")
 
 
 def _behind(fd: int, writable: bool) -> Segment:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from isolated import until
 from workers import Worker
 
@@ -147,7 +147,7 @@ class Processes(RuleBasedStateMachine):
         """Take all answers that must come now."""
         while ready := [who for who, wait in self.waits.items() if not self.workers[who].stopped and wait.may_end()]:
             answers = {self.workers[who]._answers: who for who in ready}
-            found, _, _ = select.select(list(answers), [], [], 20)
+            found, _, _ = select.select(list(answers), [], [], 10)
             assert found, f"none of {[self.waits[who].source for who in ready]} ends"
             who = answers[found[0]]
             wait = self.waits.pop(who)
@@ -521,17 +521,16 @@ class News(Processes):
         self.settle()
 
 
-TestMutexes = Mutexes.TestCase
-TestPermits = Permits.TestCase
-TestReadersAndWriters = ReadersAndWriters.TestCase
-TestFlagsAndCounters = FlagsAndCounters.TestCase
-TestNews = News.TestCase
-for case in (TestMutexes, TestPermits, TestReadersAndWriters, TestFlagsAndCounters, TestNews):
-    case.settings = settings(
-        max_examples=10,
-        stateful_step_count=50,
-        deadline=None,
-        derandomize="CI" in os.environ,
-        suppress_health_check=list(HealthCheck),
+@pytest.mark.parametrize("machine", [Mutexes, Permits, ReadersAndWriters, FlagsAndCounters, News])
+def test_processes_do_what_the_model_says(machine: type[Processes]) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=10,
+            stateful_step_count=50,
+            deadline=None,
+            derandomize="CI" in os.environ,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
     )
-del case

@@ -204,15 +204,16 @@ class Worker:
         return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
 
     def end(self) -> None:
-        """See to it that it is gone."""
+        """See to it that it is gone. Twice is fine."""
+        if self._answers.closed:
+            return
         if not self.ends(0):
             self.killed()
         if self._process is not None:
             self._process.wait()
         self._close_orders()
-        if not self._answers.closed:
-            self._answers.close()
-            os.close(self._pidfd)
+        self._answers.close()
+        os.close(self._pidfd)
 
     def _close_orders(self) -> None:
         if self._orders >= 0:

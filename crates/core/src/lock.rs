@@ -162,7 +162,7 @@ impl Lock {
                 return Some(Taken::Free);
             }
             match Tag::read(self.word.load(Ordering::Relaxed)) {
-                Some(holder) if caller.living.is_alive(holder) => return None,
+                Some(holder) if dead == Dead::DontAsk || caller.living.is_alive(holder) => return None,
                 // Free by now, or its holder is dead: an attempt cannot end in sleep, unless somebody else was faster.
                 _ => {
                     if let Attempt::Done(taken) = self.attempt(caller, dead) {

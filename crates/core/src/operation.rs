@@ -161,7 +161,9 @@ impl Operation {
             }
             Wanted::RLock(thread, dead) => {
                 let lock: &RLock = segment.at(at)?;
-                if lock.try_acquire(caller.tag, *thread) == Ok(true) {
+                // Only once more: the first time, one that has slept must leave the mark of the others who sleep, and only
+                // the attempt does.
+                if lock.is_held_by(caller.tag, *thread) && lock.try_acquire(caller.tag, *thread) == Ok(true) {
                     return Ok(Attempt::Done(Outcome::Taken(Taken::Free)));
                 }
                 map(lock.attempt_in_turn(caller, *thread, asking.about(*dead), asking.turn), Outcome::Taken)

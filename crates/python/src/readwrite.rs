@@ -155,7 +155,15 @@ impl ReadWriteLock {
     #[pyo3(signature = (blocking = true, timeout = None))]
     fn acquire_write(&self, py: Python<'_>, blocking: bool, timeout: Option<f64>) -> PyResult<bool> {
         let timeout = if blocking && timeout.is_none() { Timeout::Never } else { acquire_timeout(blocking, timeout)? };
-        self.object.tag()?;
+        let me = self.object.tag()?;
+        let (lock, held) = self.parts()?;
+        let segment = self.object.handle.segment();
+        let roster = segment.roster().map_err(|error| raise(segment, &error))?;
+        if lock.try_write(held, me, &roster) {
+            self.grip.note(lock.lock(), false);
+            self.object.check()?;
+            return Ok(true);
+        }
         let mut operation = self.object.operation(Wanted::Write(Writing::default(), self.grip.dead()));
         let outcome = drive(py, &self.object.handle, timeout, &mut operation)?;
         self.grip.finish(py, &self.object, self.parts()?.0.lock(), outcome)

@@ -7,12 +7,13 @@ use samemap_core::atomic::Word64;
 use samemap_core::barrier::{Arrival, Barrier, Cause, Passage};
 use samemap_core::bell::Attempt;
 
-use crate::drive::{Roster, tag, until_done};
+use crate::drive::{Order, Roster, tag, until_done};
 
 struct Meeting<const PARTIES: usize> {
     barrier: Barrier,
     places: [Word64; PARTIES],
     roster: Roster,
+    order: Order,
     values: [UnsafeCell<u32>; 3],
 }
 
@@ -28,6 +29,7 @@ fn meeting<const PARTIES: usize>() -> Arc<Meeting<PARTIES>> {
         barrier,
         places: std::array::from_fn(|_| Word64::new(0)),
         roster: Roster::new(),
+        order: Order::new(),
         values: std::array::from_fn(|_| UnsafeCell::new(0)),
     })
 }
@@ -52,7 +54,10 @@ impl<const PARTIES: usize> Meeting<PARTIES> {
     /// Waits as one whose patience ends where it would sleep.
     fn wait_shortly(&self, index: usize) -> Passage {
         let mut arrival = Arrival::default();
-        match self.attempt(index, &mut arrival, true) {
+        self.order.point();
+        let attempt = self.attempt(index, &mut arrival, true);
+        self.order.point();
+        match attempt {
             Attempt::Wait(_) => self.barrier.abandon(&arrival).unwrap_or(Passage::Broken(Cause::Timeout)),
             Attempt::Done(Passage::Last(_)) => self.barrier.trip(&self.places, tag(index)),
             Attempt::Done(other) => other,
@@ -162,12 +167,14 @@ fn a_waiter_that_dies_breaks_it_for_the_others() {
             let meeting = Arc::clone(&meeting);
             thread::spawn(move || {
                 let attempt = meeting.attempt(0, &mut Arrival::default(), false);
+                meeting.order.point();
                 // Waiting, or in the middle of the action.
                 meeting.roster.die(tag(0));
                 matches!(attempt, Attempt::Done(Passage::Last(_)))
             })
         };
         let mut arrival = Arrival::default();
+        meeting.order.point();
         let passage = match meeting.attempt(1, &mut arrival, false) {
             Attempt::Done(Passage::Last(_)) => Some(meeting.barrier.trip(&meeting.places, tag(1))),
             Attempt::Done(other) => Some(other),
@@ -245,8 +252,9 @@ fn one_who_breaks_it_while_the_others_go_has_broken_it() {
         let meeting = meeting::<1>();
         let party = {
             let meeting = Arc::clone(&meeting);
-            thread::spawn(move || meeting.wait(0, || ()))
+            thread::spawn(move || meeting.wait_shortly(0))
         };
+        meeting.order.point();
         meeting.barrier.abort();
         let passage = party.join().unwrap();
         assert!(matches!(passage, Passage::Through(0) | Passage::Broken(Cause::Aborted)), "{passage:?}");
@@ -261,7 +269,11 @@ fn a_reset_and_the_last_to_come_agree_on_the_outcome() {
         let mut waiting = meeting.arrive(0);
         let resetter = {
             let meeting = Arc::clone(&meeting);
-            thread::spawn(move || meeting.barrier.reset(&meeting.places))
+            thread::spawn(move || {
+                meeting.order.point();
+                meeting.barrier.reset(&meeting.places);
+                meeting.order.point();
+            })
         };
         let last = meeting.wait_shortly(1);
         let first = until_done(|| meeting.attempt(0, &mut waiting, false));

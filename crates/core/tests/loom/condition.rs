@@ -8,13 +8,14 @@ use samemap_core::condition::{Condition, Waiting};
 use samemap_core::lock::{Dead, Lock};
 use samemap_core::waiters::Waiter;
 
-use crate::drive::{Roster, tag, until_done};
+use crate::drive::{Order, Roster, tag, until_done};
 
 struct News<const ENTRIES: usize> {
     condition: Condition,
     waiters: [Waiter; ENTRIES],
     lock: Lock,
     roster: Roster,
+    order: Order,
     value: UnsafeCell<u32>,
 }
 
@@ -29,6 +30,7 @@ fn news<const ENTRIES: usize>() -> Arc<News<ENTRIES>> {
         waiters: std::array::from_fn(|_| Waiter::new()),
         lock: Lock::new(),
         roster: Roster::new(),
+        order: Order::new(),
         value: UnsafeCell::new(0),
     })
 }
@@ -167,8 +169,14 @@ fn a_notification_at_the_last_moment_counts() {
         let [late, mut other] = [news.begin(0), news.begin(1)];
         let notifier = {
             let news = Arc::clone(&news);
-            thread::spawn(move || news.notify(1, 2))
+            thread::spawn(move || {
+                news.order.point();
+                let notified = news.notify(1, 2);
+                news.order.point();
+                notified
+            })
         };
+        news.order.point();
         let was_notified = news.end(late, 0);
         // Whoever finds the first gone notifies the second.
         assert_eq!(notifier.join().unwrap(), 1);
@@ -237,9 +245,11 @@ fn an_heir_sees_the_news() {
             thread::spawn(move || {
                 news.write(1);
                 // As a notifier that could not know yet.
-                news.condition.notify(&news.waiters, 1, samemap_core::tag::Caller { tag: tag(3), living: &AllLive })
+                news.condition.notify(&news.waiters, 1, samemap_core::tag::Caller { tag: tag(3), living: &AllLive });
+                news.order.point();
             })
         };
+        news.order.point();
         if let Attempt::Done(()) = news.attempt(&mut heir, 1, true) {
             assert_eq!(news.read(), 1);
         }

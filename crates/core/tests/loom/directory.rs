@@ -6,7 +6,7 @@ use loom::thread;
 use samemap_core::bell::Attempt;
 use samemap_core::directory::{Directory, Entry, Found, Table};
 
-use crate::drive::{Roster, until_done};
+use crate::drive::{Order, Roster, until_done};
 
 const BODY: usize = 1 << 20;
 
@@ -14,6 +14,7 @@ struct Namespace {
     directory: Directory,
     entries: [Entry; 3],
     roster: Roster,
+    order: Order,
     /// What the first two objects hold.
     objects: [UnsafeCell<usize>; 2],
 }
@@ -28,6 +29,7 @@ fn namespace() -> Arc<Namespace> {
         directory: Directory::new(),
         entries: std::array::from_fn(|_| Entry::new()),
         roster: Roster::new(),
+        order: Order::new(),
         objects: std::array::from_fn(|_| UnsafeCell::new(0)),
     })
 }
@@ -114,8 +116,13 @@ fn what_is_found_is_whole() {
         let namespace = namespace();
         let maker = {
             let namespace = Arc::clone(&namespace);
-            thread::spawn(move || namespace.add(0, b"a", false))
+            thread::spawn(move || {
+                let found = namespace.add(0, b"a", false);
+                namespace.order.point();
+                found
+            })
         };
+        namespace.order.point();
         if let Some(found) = namespace.table().find(b"a").unwrap() {
             assert_eq!((found.kind, found.length, namespace.read(&found)), (1, 64, 10));
         }

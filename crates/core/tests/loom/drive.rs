@@ -1,6 +1,6 @@
 //! Drives attempts as a process does, over a roster that the model decides on.
 
-use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use samemap_core::atomic::sleep;
 use samemap_core::bell::Attempt;
 use samemap_core::tag::{Caller, Living, Tag};
@@ -36,6 +36,24 @@ impl Living for Roster {
 
 pub(crate) fn tag(index: usize) -> Tag {
     Tag::new(index, 1)
+}
+
+/// Points of threads that a model puts in every order.
+///
+/// loom remembers only the last access to a word. Where a thread first reads a word and then exchanges it, its own read
+/// hides what another thread read before, and loom does not try the exchange before that (nor anything before the first
+/// read of the thread that has just spawned another). Two threads that pass points are tried in both orders. A point
+/// orders nothing else: it is relaxed.
+pub(crate) struct Order(AtomicUsize);
+
+impl Order {
+    pub(crate) fn new() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
+    pub(crate) fn point(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Tries until it is done, asleep in between, without ever giving up: a wake-up that gets lost is a deadlock, which
