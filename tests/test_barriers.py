@@ -137,7 +137,7 @@ def test_one_party_never_waits() -> None:
 def test_other_parties_than_it_was_made_for_are_refused() -> None:
     Barrier("start", 3)
     assert Barrier("start", 3).parties == Barrier.open("start").parties == 3
-    with pytest.raises(ValueError, match=r"'start' exists, and was made with parties=3, not parties=2"):
+    with pytest.raises(ValueError, match=r"'start' exists, and was made with parties=3, not parties=2; give parties=3"):
         Barrier("start", 2)
 
 

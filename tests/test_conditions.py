@@ -144,8 +144,26 @@ class TestWaitFor:
             assert news.wait_for(lambda: looks.append(time.monotonic()), timeout=0.05) is None
         assert looks[-1] - looks[0] >= 0.05
 
+    def test_at_the_end_of_the_timeout_it_looks_no_more(self, news: Condition) -> None:
+        looks: list[None] = []
+        with news:
+            assert news.wait_for(lambda: looks.append(None), timeout=0) is None
+        assert len(looks) == 1
+
+    @pytest.mark.parametrize("timeout", [-1, float("nan")])
+    def test_a_timeout_that_makes_no_sense_is_refused(self, news: Condition, timeout: float) -> None:
+        with news, pytest.raises(ValueError, match="timeout"):
+            news.wait_for(lambda: True, timeout)
+
 
 class TestItsLock:
+    def test_it_tells_who_holds_it(self, news: Condition) -> None:
+        assert (news.locked(), news.holder()) == (False, None)
+        with news:
+            holder = news.holder()
+            assert holder is not None
+            assert (news.locked(), holder.pid) == (True, os.getpid())
+
     def test_a_lock_that_is_given_is_used_and_stays_open(self) -> None:
         lock = Lock()
         news = Condition(None, lock)

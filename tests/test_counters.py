@@ -84,7 +84,7 @@ class TestMaking:
 
     def test_a_value_that_disagrees_names_both(self) -> None:
         Counter("hits", 7)
-        with pytest.raises(ValueError, match=r"'hits' exists, and was made with value=7, not value=0; leave value out"):
+        with pytest.raises(ValueError, match=r"'hits' exists, and was made with value=7, not value=0; give value=7"):
             Counter("hits", 0)
 
     def test_what_is_no_integer_or_too_large_is_refused(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
@@ -58,6 +59,8 @@ def test_a_reader_can_wait() -> None:
 def test_a_timeout_that_makes_no_sense_is_refused(timeout: float) -> None:
     with pytest.raises(ValueError, match="timeout"):
         Event().wait(timeout)
+    with pytest.raises(ValueError, match="timeout"):
+        asyncio.run(Event().wait_async(timeout))
 
 
 def test_it_tells_the_truth() -> None:

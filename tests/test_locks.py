@@ -6,6 +6,8 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from isolated import until
@@ -140,9 +142,38 @@ class TestWithin:
         assert str(caught.value).startswith("Lock 'jobs' could not be had within 0.01 s: pid ")
         assert not lock.locked()
 
+    @pytest.mark.parametrize("timeout", [-1, -0.5, float("nan")])
+    def test_a_timeout_that_makes_no_sense_is_refused(self, lock: Mutex, timeout: float) -> None:
+        with pytest.raises(ValueError, match="timeout"):
+            lock.within(timeout)
+
     def test_an_exception_in_the_block_releases_it(self, lock: Mutex) -> None:
         with pytest.raises(KeyError), lock.within(None):
             raise KeyError
+        assert not lock.locked()
+
+
+class TestInThreadingsCondition:
+    def test_a_waiter_gives_the_lock_back_however_often_it_has_it(self, lock: Mutex) -> None:
+        news, box = threading.Condition(lock), ["empty"]  # type: ignore[arg-type]
+        depth = 2 if isinstance(lock, RLock) else 1
+
+        def wait() -> list[str]:
+            with ExitStack() as stack:
+                for _ in range(depth):
+                    stack.enter_context(lock)
+                assert news.wait_for(lambda: box == ["full"], 60)
+                assert not isinstance(lock, RLock) or lock.depth == depth
+            return box
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(wait)
+            until(lambda: news._waiters, "a waiter")  # type: ignore[attr-defined]
+            assert lock.acquire(timeout=60)
+            box[:] = ["full"]
+            news.notify()
+            lock.release()
+            assert waiting.result(60) == ["full"]
         assert not lock.locked()
 
 

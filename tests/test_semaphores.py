@@ -92,7 +92,7 @@ class TestMaking:
 
     def test_a_value_that_disagrees_names_both(self, kind: type[Semaphore]) -> None:
         kind("gpus", 4)
-        with pytest.raises(ValueError, match=r"'gpus' exists, and was made with value=4, not value=3; leave value out"):
+        with pytest.raises(ValueError, match=r"'gpus' exists, and was made with value=4, not value=3; give value=4"):
             kind("gpus", 3)
         assert len(kind("gpus").participants()) == 1
 

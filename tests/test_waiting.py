@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 
 import pytest
 from isolated import until
 
-from samemap import BoundedSemaphore, Counter, Event, Lock, ReadWriteLock, RLock, Semaphore, wait
+from samemap import BoundedSemaphore, Counter, Event, Lock, ReadWriteLock, RLock, Semaphore, wait, wait_async
 from samemap.segments import SegmentObject
 
 
@@ -101,3 +102,10 @@ def test_a_closed_object_is_refused_also_while_it_is_waited_for() -> None:
 def test_a_timeout_that_makes_no_sense_is_refused(timeout: float) -> None:
     with pytest.raises(ValueError, match="timeout"):
         wait([Event()], timeout)
+
+
+def test_nothing_is_not_waited_for_for_ever() -> None:
+    assert wait([], 0.01) == asyncio.run(wait_async([], 0.01)) == []
+    for waiting in (lambda: wait([]), lambda: asyncio.run(wait_async([]))):
+        with pytest.raises(ValueError, match="no objects and no timeout"):
+            waiting()

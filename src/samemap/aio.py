@@ -12,6 +12,7 @@ import os
 from itertools import count
 
 from ._core import Watcher
+from .opening import check_timeout
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
@@ -67,10 +68,7 @@ async def any_finished(waits: Sequence[tuple[Closable, Pending[Any]]], timeout: 
     keys: list[int] = []
     timer = None
     try:
-        if timeout is not None and not timeout >= 0:
-            raise ValueError(
-                f"timeout must be a number of seconds that is not negative, or None to wait for ever, not {timeout!r}"
-            )
+        check_timeout(timeout)
         if _attempt(waits):
             return True
         if timeout != 0:
@@ -238,7 +236,11 @@ def task_number() -> int:
     if _numbers is None:
         from weakref import WeakKeyDictionary
 
-        _numbers, _ours = WeakKeyDictionary(), int.from_bytes(os.urandom(4), "little") << 32
+        with _lock:
+            # Loops in two threads must not each make a table: a task would lose its number in the other's.
+            if _numbers is None:
+                _ours = int.from_bytes(os.urandom(4), "little") << 32
+                _numbers = WeakKeyDictionary()
     number: int | None = _numbers.get(task)
     if number is None:
         number = _numbers[task] = _ours | (next(_next) % FIRST_TASK + FIRST_TASK)

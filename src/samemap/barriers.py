@@ -32,7 +32,7 @@ class BarrierStats(Record):
         parties: How many must wait for all to go on.
         n_waiting: How many do.
         broken: Whether it is broken.
-        participants: How many processes have it open for more than looking.
+        participants: How many living processes have it open for more than looking.
     """
 
     parties: int
@@ -271,7 +271,7 @@ class Barrier(Closing, Compiled):
             >>> Barrier(None, 3).stats()
             BarrierStats(parties=3, n_waiting=0, broken=False, participants=1)
         """
-        return BarrierStats(self.parties, self.n_waiting, self.broken, len(self._segment.participants()))
+        return BarrierStats(self.parties, self.n_waiting, self.broken, self._count_participants())
 
     def _state(self) -> str:
         return f"waiting={self.n_waiting} of {self.parties}{', broken' if self.broken else ''}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from . import aio
+from . import aio, opening
 from ._core import Condition as Compiled
 from .locks import Lock, RLock
 from .records import Record
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Self, TypeVar, Unpack
 
     from ._core import Segment
+    from .records import Holder
     from .segments import Making, Mode, Name, Options, Plan, Trust
 
     T = TypeVar("T")
@@ -32,7 +33,7 @@ class ConditionStats(Record):
     Attributes:
         waiting: How many threads and tasks wait for news.
         locked: Whether anybody holds its lock.
-        participants: How many processes have it open for more than looking.
+        participants: How many living processes have it open for more than looking.
     """
 
     waiting: int
@@ -262,6 +263,35 @@ class Condition(SegmentObject, Compiled):
         """
         self._lock.release()
 
+    def locked(self) -> bool:
+        """Return whether anybody holds its lock, dead or alive.
+
+        Raises:
+            ValueError: It is closed.
+
+        Example:
+            >>> news = Condition()
+            >>> with news:
+            ...     news.locked()
+            True
+        """
+        return self._lock.locked()
+
+    def holder(self) -> Holder | None:
+        """Tell who holds its lock, as that does.
+
+        Returns:
+            The process, since when, and whether it lives; ``None`` when nobody holds it.
+
+        Raises:
+            ValueError: It is closed.
+
+        Example:
+            >>> Condition().holder() is None
+            True
+        """
+        return self._lock.holder()
+
     @property
     def recovered(self) -> bool:
         """Whether the last acquisition of its lock took it from a holder that had died."""
@@ -327,10 +357,12 @@ class Condition(SegmentObject, Compiled):
             ...     news.wait_for(lambda: 6 * 7)
             42
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = _deadline(timeout)
         while not (result := predicate()):
             left = None if deadline is None else max(deadline - time.monotonic(), 0)
-            if left == 0 or not self.wait(left):
+            if left == 0:
+                break
+            if not self.wait(left):
                 return predicate()
         return result
 
@@ -415,10 +447,12 @@ class Condition(SegmentObject, Compiled):
             >>> asyncio.run(main())
             42
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = _deadline(timeout)
         while not (result := predicate()):
             left = None if deadline is None else max(deadline - time.monotonic(), 0)
-            if left == 0 or not await self.wait_async(left):
+            if left == 0:
+                break
+            if not await self.wait_async(left):
                 return predicate()
         return result
 
@@ -463,6 +497,10 @@ class Condition(SegmentObject, Compiled):
         holders = self._lock._roles() if self._own[0] is None else {}
         return dict.fromkeys(self._waiters(), "waiter") | holders
 
+    def _count_waiting(self) -> int:
+        described = (self._segment.describe(tag) for tag in self._waiters())
+        return sum(who is not None and who.alive for who in described)
+
     def stats(self) -> ConditionStats:
         """Return what is known of it now, as a record that equals another one exactly if nothing has changed.
 
@@ -473,15 +511,20 @@ class Condition(SegmentObject, Compiled):
             >>> Condition().stats()
             ConditionStats(waiting=0, locked=False, participants=1)
         """
-        participants = len(self._segment.participants())
-        return ConditionStats(len(self._waiters()), self._lock.locked(), participants)
+        participants = self._count_participants()
+        return ConditionStats(self._count_waiting(), self._lock.locked(), participants)
 
     def _state(self) -> str:
-        return f"waiting={len(self._waiters())}, lock {self._lock._state()}"
+        return f"waiting={self._count_waiting()}, lock {self._lock._state()}"
 
 
 #: More than can wait.
 ALL = 2**32 - 1
+
+
+def _deadline(timeout: float | None) -> float | None:
+    opening.check_timeout(timeout)
+    return None if timeout is None else time.monotonic() + timeout
 
 
 def _identity(lock: Lock | RLock | None) -> str | None:

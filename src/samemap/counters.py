@@ -28,7 +28,7 @@ class CounterStats(Record):
     Attributes:
         value: The value.
         waiting: How many threads and tasks sleep for a value.
-        participants: How many processes have it open for more than looking.
+        participants: How many living processes have it open for more than looking.
     """
 
     value: int
@@ -181,7 +181,7 @@ class Counter(Closing, Compiled):
             >>> Counter(value=3).stats()
             CounterStats(value=3, waiting=0, participants=1)
         """
-        return CounterStats(self.value, self._count_waiting(), len(self._segment.participants()))
+        return CounterStats(self.value, self._count_waiting(), self._count_participants())
 
     def _state(self) -> str:
         return f"value={self.value}"

@@ -24,7 +24,7 @@ class EventStats(Record):
     Attributes:
         is_set: Whether the flag is set.
         waiting: How many threads and tasks sleep for it.
-        participants: How many processes have it open for more than looking.
+        participants: How many living processes have it open for more than looking.
     """
 
     is_set: bool
@@ -101,7 +101,8 @@ class Event(Closing, Compiled):
             >>> asyncio.run(Event().wait_async(timeout=0.01))
             False
         """
-        return await aio.acquired(self, self._begin_wait(), timeout)
+        pending = self._begin_wait()
+        return await aio.finished(self, pending, timeout) and pending.result()
 
     def stats(self) -> EventStats:
         """Return what is known of it now, as a record that equals another one exactly if nothing has changed.
@@ -113,7 +114,7 @@ class Event(Closing, Compiled):
             >>> Event().stats()
             EventStats(is_set=False, waiting=0, participants=1)
         """
-        return EventStats(self.is_set(), self._count_waiting(), len(self._segment.participants()))
+        return EventStats(self.is_set(), self._count_waiting(), self._count_participants())
 
     def _state(self) -> str:
         return "set" if self.is_set() else "not set"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import aio
 from ._core import Lock as CompiledLock
 from ._core import RLock as CompiledRLock
-from .ownership import Owned, Within, raises
+from .ownership import Owned, Within, holder_in_words, raises
 from .records import Record
 from .segments import STATE
 
@@ -30,7 +30,7 @@ class LockStats(Record):
         waiting: How many threads and tasks sleep for it.
         recoveries: How often it was taken over from a holder that had died.
         sleeps: How often somebody had to sleep for it.
-        participants: How many processes have it open for more than looking.
+        participants: How many living processes have it open for more than looking.
     """
 
     locked: bool
@@ -131,7 +131,7 @@ class _Mutex(Owned):
         """
         holder = self.holder()
         recoveries, sleeps = self.counts()
-        participants = len(self._segment.participants())
+        participants = self._count_participants()
         return LockStats(
             holder is not None, holder, self._depth(), self._count_waiting(), recoveries, sleeps, participants
         )
@@ -141,7 +141,7 @@ class _Mutex(Owned):
         if holder is None:
             return "free"
         times = f" {depth} times" if (depth := self._depth()) > 1 else ""
-        return f"held{times} by {'' if holder.alive else 'the dead '}pid {holder.pid}"
+        return f"held{times} by {holder_in_words(holder)}"
 
 
 class Lock(_Mutex, CompiledLock):
@@ -246,6 +246,20 @@ class RLock(_Mutex, CompiledRLock):
             if (task := self._holding_task()) is None:
                 raise
             self._release_as(task)
+
+    # What threading.Condition asks of a lock that can be taken more than once.
+
+    def _release_save(self) -> int:
+        depth = self.depth
+        for _ in range(depth):
+            self.release()
+        return depth
+
+    def _acquire_restore(self, depth: int) -> None:
+        # Also from the dead: whoever leaves a `with` block releases the lock, so it must have it.
+        self.recover()
+        for _ in range(depth - 1):
+            self.acquire()
 
     def _holding_task(self) -> int | None:
         """Return the number that the running task holds it by, if it does."""

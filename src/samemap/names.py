@@ -135,7 +135,9 @@ def resolve(name: str | os.PathLike[str], *, create: bool = False) -> str:
             raise ValueError(f"{text!r} is no path: it is empty or holds a NUL character")
         return _absolute(text)
     if not isinstance(name, str):
-        raise TypeError(f"a name is a str or an os.PathLike, not {type(name).__name__}: {name!r}")
+        raise TypeError(
+            f"a name, which comes first, is a str, an os.PathLike or None, not {type(name).__name__}: {name!r}"
+        )
     if "\0" in name:
         raise ValueError(f"{name!r} is no name: it holds a NUL character")
     if "/" in name:

@@ -41,7 +41,7 @@ class NamespaceStats(Record):
     Attributes:
         size: Bytes for its objects and their names.
         objects: How many objects it has.
-        participants: How many processes have it open for more than looking.
+        participants: How many living processes have it open for more than looking.
     """
 
     size: int
@@ -420,7 +420,7 @@ class Namespace(Closing):
             NamespaceStats(size=65536, objects=0, participants=1)
         """
         size = self._fields().get("size")
-        return NamespaceStats(size if isinstance(size, int) else 0, len(self), len(self._segment.participants()))
+        return NamespaceStats(size if isinstance(size, int) else 0, len(self), self._count_participants())
 
     def _state(self) -> str:
         count = len(self)

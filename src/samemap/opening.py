@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-__all__ = ["check_perm", "check_wait", "is_writable", "when_there"]
+__all__ = ["check_perm", "check_timeout", "check_wait", "is_writable", "when_there"]
 
 
 def is_writable(mode: str) -> bool:
@@ -37,6 +37,14 @@ def check_wait(wait: float | None) -> None:
     """Refuse what is no time to wait for a file."""
     if wait is not None and not wait >= 0:
         raise ValueError(f"wait must be a number of seconds that is not negative, not {wait!r}")
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Refuse what is no time to wait."""
+    if timeout is not None and not timeout >= 0:
+        raise ValueError(
+            f"timeout must be a number of seconds that is not negative, or None to wait for ever, not {timeout!r}"
+        )
 
 
 def when_there(attempt: Callable[[], T], path: str | None, creates: bool, wait: float | None) -> T:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import aio
+from . import aio, opening
 from .errors import AcquireTimeout
 from .records import Holder, Share
 from .segments import SegmentObject
@@ -25,7 +25,7 @@ else:
     T, Generic = None, {None: object}
 
 
-__all__ = ["Owned", "Within", "holder_of", "raises", "shares"]
+__all__ = ["Owned", "Within", "holder_in_words", "holder_of", "raises", "shares"]
 
 
 def raises(on_owner_death: str) -> bool:
@@ -55,6 +55,13 @@ def holder_of(segment: Segment, held: tuple[int, float, int] | None) -> Holder |
     if someone is None:
         return Holder(None, None, since, False, thread)
     return Holder(someone.pid, someone.command, since, someone.alive, thread)
+
+
+def holder_in_words(holder: Holder) -> str:
+    """Return what `repr` calls a holder."""
+    if holder.pid is None:
+        return "a process that is gone"
+    return f"{'' if holder.alive else 'the dead '}pid {holder.pid}"
 
 
 def shares(segment: Segment, held: list[tuple[int, int]]) -> list[Share]:
@@ -238,6 +245,8 @@ class Within(Generic[T]):
         self._acquire = acquire
         self._acquire_async = acquire_async
         self._release = release
+        # Not as acquire, for which -1 is a time to wait: for ever.
+        opening.check_timeout(timeout)
         self._timeout = timeout
         self._late = late
 

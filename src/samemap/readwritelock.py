@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import aio
 from ._core import ReadWriteLock as Compiled
-from .ownership import Owned, Within, raises, shares
+from .ownership import Owned, Within, holder_in_words, raises, shares
 from .records import Record
 from .segments import STATE
 
@@ -28,7 +28,7 @@ class ReadWriteLockStats(Record):
         waiting: How many threads and tasks sleep for it.
         recoveries: How often it was taken over from a writer that had died.
         sleeps: How often somebody had to sleep to write.
-        participants: How many processes have it open for more than looking.
+        participants: How many living processes have it open for more than looking.
     """
 
     writer: Holder | None
@@ -189,13 +189,13 @@ class ReadWriteLock(Owned, Compiled):
             >>> ReadWriteLock().stats()
             ReadWriteLockStats(writer=None, readers=(), waiting=0, recoveries=0, sleeps=0, participants=1)
         """
-        participants = len(self._segment.participants())
+        participants = self._count_participants()
         readers = tuple(self.readers())
         return ReadWriteLockStats(self.holder(), readers, self._count_waiting(), *self.counts(), participants)
 
     def _state(self) -> str:
         if (writer := self.holder()) is not None:
             doing = "waited for by the writer" if self._is_draining() else "written by"
-            return f"{doing} {'' if writer.alive else 'the dead '}pid {writer.pid}"
+            return f"{doing} {holder_in_words(writer)}"
         readers = ", ".join(str(reader.pid) for reader in self.readers())
         return f"read by pid {readers}" if readers else "free"

@@ -289,7 +289,12 @@ class SegmentObject:
         return {self._segment.body + self._offset}
 
     def _count_waiting(self) -> int:
-        return sum(someone.waiting for someone in self.participants() if someone._waiting_on in self._places())
+        # The dead still stand in the roster as they fell asleep.
+        places = self._places()
+        return sum(who.waiting for who in self._segment.participants() if who._waiting_on in places and who.alive)
+
+    def _count_participants(self) -> int:
+        return sum(someone.alive for someone in self._segment.participants())
 
     def _state(self) -> str:
         """Return what `repr` tells of an open one."""
@@ -487,7 +492,7 @@ def refuse_disagreement(called: str, found: Mapping[str, object], given: Mapping
         if field in found and found[field] != wanted:
             raise ValueError(
                 f"{called} exists, and was made with {field}={found[field]!r}, not {field}={wanted!r}; "
-                f"leave {field} out to take it as it is, or give yours another name"
+                f"give {field}={found[field]!r} to take it as it is, or give yours another name"
             )
 
 

@@ -38,7 +38,7 @@ class SemaphoreStats(Record):
         bound: How many there can be at most; ``None`` where there is no bound.
         holders: Who has taken permits; empty where ``on_owner_death="keep"``, which does not remember it.
         waiting: How many threads and tasks sleep for a permit.
-        participants: How many processes have it open for more than looking.
+        participants: How many living processes have it open for more than looking.
     """
 
     value: int
@@ -198,7 +198,7 @@ class _Permits(SegmentObject, Compiled):
             >>> Semaphore(value=3).stats()
             SemaphoreStats(value=3, initial=3, bound=None, holders=(), waiting=0, participants=1)
         """
-        participants = len(self._segment.participants())
+        participants = self._count_participants()
         return SemaphoreStats(
             self.value, self.initial, self.bound, tuple(self.holders()), self._count_waiting(), participants
         )

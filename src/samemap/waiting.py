@@ -35,7 +35,7 @@ def wait(objects: Iterable[T], timeout: float | None = None) -> list[T]:
     Raises:
         KeyboardInterrupt: Ctrl-C, at once; likewise whatever another signal handler raises.
         TypeError: One is something else, or read-only.
-        ValueError: One is closed, also meanwhile; or the timeout makes no sense.
+        ValueError: One is closed, also meanwhile; or the timeout makes no sense, as ``None`` does without any object.
 
     Example:
         >>> from samemap import Event, Semaphore, wait
@@ -46,7 +46,7 @@ def wait(objects: Iterable[T], timeout: float | None = None) -> list[T]:
         >>> wait([stop, work])
         [<samemap.Semaphore anonymous value=1>]
     """
-    given = list(objects)
+    given = _some(objects, timeout)
     return [given[index] for index in wait_any(given, timeout)]
 
 
@@ -62,7 +62,7 @@ async def wait_async(objects: Iterable[T], timeout: float | None = None) -> list
 
     Raises:
         TypeError: One is something else, or read-only.
-        ValueError: One is closed, also meanwhile; or the timeout makes no sense.
+        ValueError: One is closed, also meanwhile; or the timeout makes no sense, as ``None`` does without any object.
 
     Example:
         >>> import asyncio
@@ -71,7 +71,7 @@ async def wait_async(objects: Iterable[T], timeout: float | None = None) -> list
         >>> asyncio.run(wait_async([stop, lock]))
         [<samemap.Lock anonymous free>]
     """
-    given = list(objects)
+    given = _some(objects, timeout)
     owner = aio.task_number()
     pendings = [begin_wait(thing, owner) for thing in given]
     try:
@@ -87,3 +87,10 @@ async def wait_async(objects: Iterable[T], timeout: float | None = None) -> list
     finally:
         for pending in pendings:
             pending.cancel()
+
+
+def _some(objects: Iterable[T], timeout: float | None) -> list[T]:
+    given = list(objects)
+    if not given and timeout is None:
+        raise ValueError("no objects and no timeout: that would wait for ever; give at least one, or a timeout")
+    return given

@@ -291,6 +291,7 @@ def test_raw_regions_are_not_listed_and_refused_by_name(run, last):
 def test_a_name_that_is_missing(run, runtime_directory):
     result = run("locks", "none")
     assert result.exit_code == 1
+    assert re.search(r"^none +\? +missing ", result.stdout, re.MULTILINE)
     assert result.stderr == (
         f"samemap locks: {runtime_directory / 'none'}: No such file or directory; 'samemap ls' shows what there is\n"
     )

@@ -191,7 +191,7 @@ impl Draft {
         };
         match done {
             Ok(()) => Ok(Published::Yes),
-            Err(Errno::EXIST) => Err(Error::os(Errno::EXIST, "it exists; open() opens it, Region(name, size) takes it as it is")),
+            Err(Errno::EXIST) => Err(Error::os(Errno::EXIST, "it exists; open() opens it, whatever it was made with")),
             Err(errno) => Err(refused(errno, "cannot give the new file its name")),
         }
     }

@@ -115,6 +115,8 @@ def trouble(error: OSError | ValueError | IndexError) -> str:
         >>> trouble(SegmentMismatch("its roster is 3, and 4096 was expected: it is damaged"))
         'damaged'
     """
+    if isinstance(error, FileNotFoundError):
+        return "missing"
     if isinstance(error, PermissionError):
         return "unreadable"
     if isinstance(error, NoSegment):
