@@ -40,6 +40,7 @@
 #define SAMEMAP_SECOND_MARK UINT32_C(0x40000000)
 /* In the state of a roster entry: its owner takes part. */
 #define SAMEMAP_PRESENT UINT32_C(0x80000000)
+#define SAMEMAP_LEFT UINT32_C(0x40000000)
 
 enum samemap_kind {
     SAMEMAP_KIND_LOCK = 1,

@@ -25,6 +25,9 @@ use crate::tag::{Living, Tag};
 /// The mark in an entry's state: its owner takes part.
 pub const PRESENT: u32 = 1 << 31;
 
+/// The owner of the entry has left, and nobody has taken its place: what the entry says is still about it.
+pub const LEFT: u32 = 1 << 30;
+
 shared! {
     /// An entry of the roster.
     pub struct Entry(192) {
@@ -48,7 +51,7 @@ shared! {
         role: [Word64; 2],
         /// Its command line, as text that ends with a NUL or at 64 bytes.
         command: [Word64; 8],
-        /// The epoch of the last owner that died here without leaving, and whose place was taken.
+        /// The epoch of the last owner whose place was taken, dead or gone, with the mark for taking part.
         died_epoch: Word32,
         /// Its process.
         died_pid: Word32,
@@ -118,7 +121,7 @@ impl<'a> Roster<'a> {
     pub fn describe(&self, tag: Tag) -> Option<Participant> {
         let entry = self.entry(tag)?;
         let alive = self.is_alive(tag);
-        if self.is_present(tag) {
+        if self.is_latest(tag) {
             let participant = Participant {
                 tag,
                 pid: entry.pid.load(Ordering::Relaxed),
@@ -134,7 +137,7 @@ impl<'a> Roster<'a> {
             };
             // Acquire [roster.text]: what was read belongs to the tag only if the entry has not changed hands meanwhile.
             fence(Ordering::Acquire);
-            if self.is_present(tag) {
+            if self.is_latest(tag) {
                 return Some(participant);
             }
         }
@@ -158,6 +161,13 @@ impl<'a> Roster<'a> {
         // Acquire [roster.dying]: what was read is of this death only if nobody has begun to note another one.
         fence(Ordering::Acquire);
         (entry.died_epoch.load(Ordering::Relaxed) == tag.epoch() | PRESENT).then_some(participant)
+    }
+
+    /// Whether nobody has taken the entry since the tag's participant: it is there, or has left.
+    fn is_latest(&self, tag: Tag) -> bool {
+        // Acquire [roster.entry]
+        let states = [tag.epoch() | PRESENT, tag.epoch() | LEFT];
+        self.entry(tag).is_some_and(|entry| states.contains(&entry.state.load(Ordering::Acquire)))
     }
 
     /// Notes that `tag`, the caller's own, sleeps for what is at `offset`; undone by [`Roster::note_awake`].
@@ -212,10 +222,10 @@ impl Living for Roster<'_> {
 }
 
 impl Entry {
-    /// Notes the death of whoever left the entry without leaving, and gives it a new epoch; the caller has claimed it.
+    /// Notes who the last owner was, who died or left, and gives the entry a new epoch; the caller has claimed it.
     fn vacate(&self) -> u32 {
         let state = self.state.load(Ordering::Relaxed);
-        if state & PRESENT != 0 {
+        if state & (PRESENT | LEFT) != 0 {
             self.died_epoch.store(0, Ordering::Relaxed);
             // Release [roster.dying]: who reads any of what follows sees that the note is of this death, or of none.
             fence(Ordering::Release);
@@ -225,9 +235,9 @@ impl Entry {
                 to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
             }
             // Release [roster.died]
-            self.died_epoch.store(state, Ordering::Release);
+            self.died_epoch.store(state & !LEFT | PRESENT, Ordering::Release);
         }
-        let epoch = Tag::next_epoch(state & !PRESENT);
+        let epoch = Tag::next_epoch(state & !(PRESENT | LEFT));
         // Release [roster.entry]: from here on the tag of the last owner is nobody's.
         self.state.store(epoch, Ordering::Release);
         epoch
@@ -311,7 +321,7 @@ impl Seat {
         if let (Some(description), Some(tag)) = (claimed.take(), tag) {
             if let Some(entry) = entries.get(tag.index()) {
                 // Release [roster.entry]
-                entry.state.store(tag.epoch(), Ordering::Release);
+                entry.state.store(tag.epoch() | LEFT, Ordering::Release);
             }
             claim::give_back(&description, tag.index());
         }

@@ -110,6 +110,7 @@ fn every_constant_is_what_the_document_says() {
         ("MOST_PARTICIPANTS", Tag::MOST as u128),
         ("LOCK_OFFSET", layout::LOCK_OFFSET as u128),
         ("PRESENT", u128::from(roster::PRESENT)),
+        ("LEFT", u128::from(roster::LEFT)),
         ("MARK", u128::from(Tag::MARK)),
         ("SECOND_MARK", u128::from(Tag::SECOND_MARK)),
         ("INDEX_BITS", u128::from((Tag::MOST + 1).ilog2())),

@@ -184,6 +184,19 @@ impl Timeout {
     }
 }
 
+/// Yes or no, by the truth of what is given, as `threading` takes it: `acquire(0)` is an old habit.
+#[derive(Clone, Copy)]
+pub(crate) struct Truth(pub(crate) bool);
+
+impl<'py> FromPyObject<'_, 'py> for Truth {
+    type Error = PyErr;
+
+    #[inline]
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        given.is_truthy().map(Self)
+    }
+}
+
 /// The timeout of an acquire, as `threading` has it: -1 and `None` wait for ever, and without blocking there is none.
 pub(crate) fn acquire_timeout(blocking: bool, timeout: Option<f64>) -> PyResult<Timeout> {
     // Exact on purpose: it is a word for "for ever", not a number.

@@ -40,7 +40,7 @@ impl Barrier {
     fn broken_because(&self, py: Python<'_>, cause: Cause) -> PyErr {
         let cure = "; reset() makes it whole again";
         let why = match cause {
-            Cause::Timeout => format!("the barrier is broken: somebody waited for too long{cure}"),
+            Cause::Timeout => format!("the barrier is broken: somebody waited for too long, or gave up{cure}"),
             Cause::Aborted => format!("the barrier is broken: somebody called abort(), or its action failed{cure}"),
             Cause::Reset => "the barrier was reset while this call waited".to_owned(),
             Cause::Died(tag) => {

@@ -9,7 +9,7 @@ use samemap_core::lock::{self, Dead, Taken};
 use samemap_core::operation::{Outcome, Wanted};
 use samemap_core::spin::Spin;
 
-use crate::arguments::{Timeout, acquire_timeout};
+use crate::arguments::{Timeout, Truth, acquire_timeout};
 use crate::drive::drive;
 use crate::errors;
 use crate::object::{Object, closing};
@@ -149,18 +149,21 @@ impl Lock {
     ///     >>> lock = Lock()
     ///     >>> lock.acquire(), lock.acquire(timeout=0.01)
     ///     (True, False)
-    #[pyo3(signature = (blocking = true, timeout = None))]
-    pub(crate) fn acquire(&self, py: Python<'_>, blocking: bool, timeout: Option<f64>) -> PyResult<bool> {
+    #[pyo3(
+        signature = (blocking = Truth(true), timeout = None),
+        text_signature = "($self, blocking=True, timeout=None)"
+    )]
+    pub(crate) fn acquire(&self, py: Python<'_>, blocking: Truth, timeout: Option<f64>) -> PyResult<bool> {
         let me = self.object.tag()?;
         let cell = self.cell()?;
-        if blocking && timeout.is_none() {
+        if blocking.0 && timeout.is_none() {
             return if cell.try_acquire(me) {
                 self.taken(cell)
             } else {
                 self.wait(py, Timeout::Never, self.grip.dead())
             };
         }
-        let timeout = acquire_timeout(blocking, timeout)?;
+        let timeout = acquire_timeout(blocking.0, timeout)?;
         if cell.try_acquire(me) { self.taken(cell) } else { self.wait(py, timeout, self.grip.dead()) }
     }
 
@@ -178,8 +181,10 @@ impl Lock {
     ///     RuntimeError: this process ... cannot release what it does not hold: nobody holds it
     pub(crate) fn release(&self) -> PyResult<()> {
         let me = self.object.tag()?;
-        self.cell()?.release(me).map_err(|holder| errors::not_held(self.object.handle.segment(), holder))?;
-        self.object.check()
+        let released = self.cell()?.release(me);
+        // First: in a file that was cut nobody holds anything, and that is not what is wrong.
+        self.object.check()?;
+        released.map_err(|holder| errors::not_held(self.object.handle.segment(), holder))
     }
 
     /// Take the lock, also from the dead where ``on_owner_death="raise"``: for whoever is to repair what it guards.
@@ -253,7 +258,7 @@ impl Lock {
     }
 
     fn __enter__(&self, py: Python<'_>) -> PyResult<bool> {
-        self.acquire(py, true, None)
+        self.acquire(py, Truth(true), None)
     }
 
     fn __exit__(&self, _kind: &Bound<'_, PyAny>, _error: &Bound<'_, PyAny>, _trace: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -8,7 +8,7 @@ use samemap_core::objects;
 use samemap_core::operation::{Outcome, Wanted};
 use samemap_core::rwlock::{self, Writing};
 
-use crate::arguments::{Timeout, acquire_timeout};
+use crate::arguments::{Timeout, Truth, acquire_timeout};
 use crate::drive::{check_open, drive, raise};
 use crate::errors;
 use crate::lock::{Grip, Held, held};
@@ -96,9 +96,13 @@ impl ReadWriteLock {
     ///     >>> table = ReadWriteLock()
     ///     >>> table.acquire_read(), table.acquire_write(timeout=0.01)
     ///     (True, False)
-    #[pyo3(signature = (blocking = true, timeout = None))]
-    fn acquire_read(&self, py: Python<'_>, blocking: bool, timeout: Option<f64>) -> PyResult<bool> {
-        let timeout = if blocking && timeout.is_none() { Timeout::Never } else { acquire_timeout(blocking, timeout)? };
+    #[pyo3(
+        signature = (blocking = Truth(true), timeout = None),
+        text_signature = "($self, blocking=True, timeout=None)"
+    )]
+    fn acquire_read(&self, py: Python<'_>, blocking: Truth, timeout: Option<f64>) -> PyResult<bool> {
+        let timeout =
+            if blocking.0 && timeout.is_none() { Timeout::Never } else { acquire_timeout(blocking.0, timeout)? };
         let me = self.object.tag()?;
         let (lock, held) = self.parts()?;
         if lock.try_read(held, me) {
@@ -152,9 +156,13 @@ impl ReadWriteLock {
     ///     >>> table = ReadWriteLock()
     ///     >>> table.acquire_write(), table.acquire_read(blocking=False)
     ///     (True, False)
-    #[pyo3(signature = (blocking = true, timeout = None))]
-    fn acquire_write(&self, py: Python<'_>, blocking: bool, timeout: Option<f64>) -> PyResult<bool> {
-        let timeout = if blocking && timeout.is_none() { Timeout::Never } else { acquire_timeout(blocking, timeout)? };
+    #[pyo3(
+        signature = (blocking = Truth(true), timeout = None),
+        text_signature = "($self, blocking=True, timeout=None)"
+    )]
+    fn acquire_write(&self, py: Python<'_>, blocking: Truth, timeout: Option<f64>) -> PyResult<bool> {
+        let timeout =
+            if blocking.0 && timeout.is_none() { Timeout::Never } else { acquire_timeout(blocking.0, timeout)? };
         let me = self.object.tag()?;
         let (lock, held) = self.parts()?;
         let segment = self.object.handle.segment();
@@ -184,8 +192,8 @@ impl ReadWriteLock {
     fn release_write(&self) -> PyResult<()> {
         let me = self.object.tag()?;
         let released = self.parts()?.0.release_write(me);
-        released.map_err(|holder| errors::not_held(self.object.handle.segment(), holder))?;
-        self.object.check()
+        self.object.check()?;
+        released.map_err(|holder| errors::not_held(self.object.handle.segment(), holder))
     }
 
     /// Take the lock to write, also from the dead where ``on_owner_death="raise"``: for whoever repairs what it guards.

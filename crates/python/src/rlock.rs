@@ -6,7 +6,7 @@ use samemap_core::operation::Wanted;
 use samemap_core::process::thread_number;
 use samemap_core::rlock;
 
-use crate::arguments::{Timeout, acquire_timeout};
+use crate::arguments::{Timeout, Truth, acquire_timeout};
 use crate::drive::{check_open, drive};
 use crate::errors;
 use crate::lock::{Grip, Held, held, too_deep};
@@ -57,8 +57,8 @@ impl RLock {
     pub(crate) fn release_by(&self, owner: u64) -> PyResult<()> {
         let me = self.object.tag()?;
         let released = self.cell()?.release(me, owner);
-        released.map_err(|not| errors::not_owner(self.object.handle.segment(), me, not))?;
-        self.object.check()
+        self.object.check()?;
+        released.map(drop).map_err(|not| errors::not_owner(self.object.handle.segment(), me, not))
     }
 }
 
@@ -93,9 +93,13 @@ impl RLock {
     ///     >>> lock = RLock()
     ///     >>> lock.acquire(), lock.acquire(), lock.depth
     ///     (True, True, 2)
-    #[pyo3(signature = (blocking = true, timeout = None))]
-    fn acquire(&self, py: Python<'_>, blocking: bool, timeout: Option<f64>) -> PyResult<bool> {
-        let timeout = if blocking && timeout.is_none() { Timeout::Never } else { acquire_timeout(blocking, timeout)? };
+    #[pyo3(
+        signature = (blocking = Truth(true), timeout = None),
+        text_signature = "($self, blocking=True, timeout=None)"
+    )]
+    fn acquire(&self, py: Python<'_>, blocking: Truth, timeout: Option<f64>) -> PyResult<bool> {
+        let timeout =
+            if blocking.0 && timeout.is_none() { Timeout::Never } else { acquire_timeout(blocking.0, timeout)? };
         self.acquire_by(py, thread_number(), timeout)
     }
 

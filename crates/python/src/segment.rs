@@ -229,6 +229,8 @@ impl Segment {
 
 /// Leave the rosters of all open segments, because the process ends. What is used afterwards joins again.
 #[pyfunction]
-pub(crate) fn leave_all(py: Python<'_>) {
-    py.detach(segment::leave_all);
+pub(crate) fn leave_all() {
+    // With the interpreter attached: at the end of a subinterpreter's process it could not be had again. Nobody who
+    // has the right to leave waits for it.
+    segment::leave_all();
 }

@@ -9,7 +9,7 @@ use samemap_core::operation::{Outcome, Wanted};
 use samemap_core::semaphore::{self, UNBOUNDED};
 use samemap_core::tag::Caller;
 
-use crate::arguments::{Count, Timeout, acquire_timeout};
+use crate::arguments::{Count, Timeout, Truth, acquire_timeout};
 use crate::drive::{check_open, drive, raise};
 use crate::object::{Object, closing};
 use crate::pending::Pending;
@@ -85,9 +85,13 @@ impl Semaphore {
     ///     >>> gpu = Semaphore(value=1)
     ///     >>> gpu.acquire(), gpu.acquire(blocking=False)
     ///     (True, False)
-    #[pyo3(signature = (blocking = true, timeout = None))]
-    fn acquire(&self, py: Python<'_>, blocking: bool, timeout: Option<f64>) -> PyResult<bool> {
-        let timeout = if blocking && timeout.is_none() { Timeout::Never } else { acquire_timeout(blocking, timeout)? };
+    #[pyo3(
+        signature = (blocking = Truth(true), timeout = None),
+        text_signature = "($self, blocking=True, timeout=None)"
+    )]
+    fn acquire(&self, py: Python<'_>, blocking: Truth, timeout: Option<f64>) -> PyResult<bool> {
+        let timeout =
+            if blocking.0 && timeout.is_none() { Timeout::Never } else { acquire_timeout(blocking.0, timeout)? };
         self.object.tag()?;
         if self.at_once(|semaphore, held, caller| semaphore.try_acquire(held, caller))? {
             return Ok(true);
@@ -192,7 +196,7 @@ impl Semaphore {
     }
 
     fn __enter__(&self, py: Python<'_>) -> PyResult<bool> {
-        self.acquire(py, true, None)
+        self.acquire(py, Truth(true), None)
     }
 
     fn __exit__(
