@@ -13,8 +13,8 @@ BIN := $(VENV)/bin
 LOCKED := $(if $(CI),--locked)
 # What has nothing to do with the interpreter's version is tested once: the kernel's limits, C, damage, commands, storms.
 OTHERS := --ignore=tests/test_demo.py --ignore=tests/test_setup.py --ignore=tests/c --ignore=tests/cli --ignore=tests/format
-OTHERS += $(addprefix --ignore=,$(wildcard tests/processes/test_*storm*.py tests/processes/test_limits.py \
-	tests/processes/test_lesser_systems.py tests/processes/test_tutorial.py tests/processes/test_segment_files.py))
+OTHERS += $(addprefix --ignore=tests/processes/test_,arrival.py creation.py leaks.py lesser_systems.py limits.py \
+	lock_leaks.py lock_storms.py scattered_faults.py segment_files.py truncation.py truncation_storm.py tutorial.py)
 CRATES := Cargo.toml $(wildcard Cargo.lock) $(shell find crates -name '*.rs' -o -name '*.toml')
 
 .PHONY: help demo test bench lint format test-all test-rust test-python test-others clean
