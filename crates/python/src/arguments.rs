@@ -198,7 +198,11 @@ impl<'py> FromPyObject<'_, 'py> for Truth {
 }
 
 /// The timeout of an acquire, as `threading` has it: -1 and `None` wait for ever, and without blocking there is none.
+#[inline]
 pub(crate) fn acquire_timeout(blocking: bool, timeout: Option<f64>) -> PyResult<Timeout> {
+    if blocking && timeout.is_none() {
+        return Ok(Timeout::Never);
+    }
     // Exact on purpose: it is a word for "for ever", not a number.
     let timeout = timeout.filter(|seconds| *seconds != -1.0);
     match (blocking, timeout) {

@@ -165,8 +165,8 @@ impl Barrier {
         let handle = &barrier.object.handle;
         let barrier: Py<Self> = slf.clone().unbind();
         Pending::new(handle, operation, move |py, outcome| match outcome {
-            Outcome::Passage(passage) => Ok(barrier.get().passed(py, passage)?.into_pyobject(py)?.into_any().unbind()),
-            _ => Ok(py.None()),
+            Outcome::Passage(passage) => barrier.get().passed(py, passage).map(Some),
+            _ => Ok(None),
         })
     }
 }

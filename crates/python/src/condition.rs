@@ -196,9 +196,7 @@ impl Condition {
         check_open(&condition.object.handle)?;
         Self::guard(lock)?.check(owner)?;
         let operation = condition.begin()?;
-        Pending::new(&condition.object.handle, operation, |py, _| {
-            Ok(true.into_pyobject(py)?.to_owned().into_any().unbind())
-        })
+        Pending::new(&condition.object.handle, operation, |_, _| Ok(true))
     }
 
     /// End a task's wait, now that it has the lock again; return whether it was notified.

@@ -201,9 +201,9 @@ impl Counter {
     fn _begin_wait_until(&self, op: &str, value: i64) -> PyResult<Pending> {
         self.object.tag()?;
         let operation = self.object.operation(Wanted::Counter(comparison(op)?, value));
-        Pending::new(&self.object.handle, operation, |py, outcome| match outcome {
-            Outcome::Value(value) => Ok(value.into_pyobject(py)?.into_any().unbind()),
-            _ => Ok(py.None()),
+        Pending::new(&self.object.handle, operation, |_, outcome| match outcome {
+            Outcome::Value(value) => Ok(Some(value)),
+            _ => Ok(None),
         })
     }
 }

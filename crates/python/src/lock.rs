@@ -156,13 +156,6 @@ impl Lock {
     pub(crate) fn acquire(&self, py: Python<'_>, blocking: Truth, timeout: Option<f64>) -> PyResult<bool> {
         let me = self.object.tag()?;
         let cell = self.cell()?;
-        if blocking.0 && timeout.is_none() {
-            return if cell.try_acquire(me) {
-                self.taken(cell)
-            } else {
-                self.wait(py, Timeout::Never, self.grip.dead())
-            };
-        }
         let timeout = acquire_timeout(blocking.0, timeout)?;
         if cell.try_acquire(me) { self.taken(cell) } else { self.wait(py, timeout, self.grip.dead()) }
     }
@@ -252,8 +245,7 @@ impl Lock {
         let lock: Py<Self> = slf.clone().unbind();
         Pending::new(handle, operation, move |py, outcome| {
             let lock = lock.get();
-            let taken = lock.grip.finish(py, &lock.object, lock.cell()?, Some(outcome))?;
-            Ok(taken.into_pyobject(py)?.to_owned().into_any().unbind())
+            lock.grip.finish(py, &lock.object, lock.cell()?, Some(outcome))
         })
     }
 

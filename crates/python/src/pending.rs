@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use samemap_core::atomic::{self, Word32};
@@ -96,15 +97,16 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    pub(crate) fn new(
+    pub(crate) fn new<T: for<'py> IntoPyObject<'py>>(
         handle: &Handle,
         operation: Operation,
-        finish: impl Fn(Python<'_>, Outcome) -> PyResult<Py<PyAny>> + Send + Sync + 'static,
+        finish: impl Fn(Python<'_>, Outcome) -> PyResult<T> + Send + Sync + 'static,
     ) -> PyResult<Self> {
         let handle = handle.again().map_err(|error| raise(handle.segment(), &error))?;
         let overdue = Deadline::after(PATIENCE);
         let state = State { operation, stage: Stage::Trying, overdue, slept: false };
-        Ok(Self { waiting: Arc::new(Waiting { handle, state: Mutex::new(state) }), finish: Box::new(finish) })
+        let finish = Box::new(move |py: Python<'_>, outcome| finish(py, outcome)?.into_py_any(py));
+        Ok(Self { waiting: Arc::new(Waiting { handle, state: Mutex::new(state) }), finish })
     }
 }
 

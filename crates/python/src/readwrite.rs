@@ -8,7 +8,7 @@ use samemap_core::objects;
 use samemap_core::operation::{Outcome, Wanted};
 use samemap_core::rwlock::{self, Writing};
 
-use crate::arguments::{Timeout, Truth, acquire_timeout};
+use crate::arguments::{Truth, acquire_timeout};
 use crate::drive::{check_open, drive, raise};
 use crate::errors;
 use crate::lock::{Grip, Held, held};
@@ -54,12 +54,11 @@ impl ReadWriteLock {
         let lock: Py<Self> = slf.clone().unbind();
         Pending::new(handle, operation, move |py, outcome| {
             let lock = lock.get();
-            let taken = if is_read {
-                lock.finish_read(py, Some(outcome))?
+            if is_read {
+                lock.finish_read(py, Some(outcome))
             } else {
-                lock.grip.finish(py, &lock.object, lock.parts()?.0.lock(), Some(outcome))?
-            };
-            Ok(taken.into_pyobject(py)?.to_owned().into_any().unbind())
+                lock.grip.finish(py, &lock.object, lock.parts()?.0.lock(), Some(outcome))
+            }
         })
     }
 }
@@ -101,8 +100,7 @@ impl ReadWriteLock {
         text_signature = "($self, blocking=True, timeout=None)"
     )]
     fn acquire_read(&self, py: Python<'_>, blocking: Truth, timeout: Option<f64>) -> PyResult<bool> {
-        let timeout =
-            if blocking.0 && timeout.is_none() { Timeout::Never } else { acquire_timeout(blocking.0, timeout)? };
+        let timeout = acquire_timeout(blocking.0, timeout)?;
         let me = self.object.tag()?;
         let (lock, held) = self.parts()?;
         if lock.try_read(held, me) {
@@ -161,8 +159,7 @@ impl ReadWriteLock {
         text_signature = "($self, blocking=True, timeout=None)"
     )]
     fn acquire_write(&self, py: Python<'_>, blocking: Truth, timeout: Option<f64>) -> PyResult<bool> {
-        let timeout =
-            if blocking.0 && timeout.is_none() { Timeout::Never } else { acquire_timeout(blocking.0, timeout)? };
+        let timeout = acquire_timeout(blocking.0, timeout)?;
         let me = self.object.tag()?;
         let (lock, held) = self.parts()?;
         let segment = self.object.handle.segment();

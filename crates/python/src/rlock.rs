@@ -98,8 +98,7 @@ impl RLock {
         text_signature = "($self, blocking=True, timeout=None)"
     )]
     fn acquire(&self, py: Python<'_>, blocking: Truth, timeout: Option<f64>) -> PyResult<bool> {
-        let timeout =
-            if blocking.0 && timeout.is_none() { Timeout::Never } else { acquire_timeout(blocking.0, timeout)? };
+        let timeout = acquire_timeout(blocking.0, timeout)?;
         self.acquire_by(py, thread_number(), timeout)
     }
 
@@ -208,8 +207,7 @@ impl RLock {
         let lock: Py<Self> = slf.clone().unbind();
         Pending::new(handle, operation, move |py, outcome| {
             let lock = lock.get();
-            let taken = lock.grip.finish(py, &lock.object, lock.cell()?.lock(), Some(outcome))?;
-            Ok(taken.into_pyobject(py)?.to_owned().into_any().unbind())
+            lock.grip.finish(py, &lock.object, lock.cell()?.lock(), Some(outcome))
         })
     }
 

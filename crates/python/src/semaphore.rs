@@ -90,8 +90,7 @@ impl Semaphore {
         text_signature = "($self, blocking=True, timeout=None)"
     )]
     fn acquire(&self, py: Python<'_>, blocking: Truth, timeout: Option<f64>) -> PyResult<bool> {
-        let timeout =
-            if blocking.0 && timeout.is_none() { Timeout::Never } else { acquire_timeout(blocking.0, timeout)? };
+        let timeout = acquire_timeout(blocking.0, timeout)?;
         self.object.tag()?;
         if self.at_once(|semaphore, held, caller| semaphore.try_acquire(held, caller))? {
             return Ok(true);
@@ -192,7 +191,7 @@ impl Semaphore {
     fn _begin_acquire(&self) -> PyResult<Pending> {
         self.object.tag()?;
         let operation = self.object.operation(Wanted::Permit);
-        Pending::new(&self.object.handle, operation, |py, _| Ok(true.into_pyobject(py)?.to_owned().into_any().unbind()))
+        Pending::new(&self.object.handle, operation, |_, _| Ok(true))
     }
 
     fn __enter__(&self, py: Python<'_>) -> PyResult<bool> {

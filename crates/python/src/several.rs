@@ -68,7 +68,7 @@ impl<'py> Waitable<'py> {
 #[pyfunction]
 pub(crate) fn begin_wait(thing: &Bound<'_, PyAny>, owner: u64) -> PyResult<Pending> {
     let waited = Waitable::new(thing)?;
-    Pending::new(waited.handle(), waited.operation(owner)?, |py, _| Ok(py.None()))
+    Pending::new(waited.handle(), waited.operation(owner)?, |_, _| Ok(()))
 }
 
 /// Sleep until some objects are ready.
