@@ -10,8 +10,9 @@ The floors, from the ground up; imports run downwards only:
 - ``samemap.handles``: descriptors that travel over sockets.
 - ``samemap.opening``: what all constructors check.
 - ``samemap.records``: what objects tell about themselves.
-- ``samemap.brokenbarrier``: an error by itself, because its base class is costly to import.
+- ``samemap.brokenbarrier``, ``samemap.exhaustion``: errors by themselves, because their base classes are costly to import.
 - ``samemap.errors``: what is raised beside Python's own errors.
+- ``samemap.codecs``: how objects become bytes and come back.
 - ``samemap.travel``: how objects go to other processes.
 - ``samemap.departure``: leaving rosters when the process ends.
 - ``samemap.aio``: waiting in asyncio, on one thread.
@@ -20,29 +21,34 @@ The floors, from the ground up; imports run downwards only:
 - ``samemap.ownership``: what all locks have in common.
 - ``samemap.locks``, ``samemap.readwritelock``, ``samemap.semaphores``, ``samemap.events``, ``samemap.barriers``,
   ``samemap.counters``: an object or two each.
+- ``samemap.subscriptions``, ``samemap.topics``: `Topic`, messages from many to many, and who reads them.
+- ``samemap.latest``: `Latest`, the newest value.
 - ``samemap.waiting``: waiting for several of them.
 - ``samemap.conditions``: `Condition`, which has a lock.
 - ``samemap.namespaces``: `Namespace`, many objects in one file.
 - ``samemap.cli``: the ``samemap`` command.
 """
 
-from ._core import PAGE_SIZE, Participant, __version__
+from ._core import PAGE_SIZE, Loan, Participant, Sample, __version__
 from .barriers import Barrier, BarrierStats
 from .conditions import Condition, ConditionStats
 from .counters import Counter, CounterStats
 from .errors import AcquireTimeout, OwnerDied, SegmentMismatch, SegmentTruncated
 from .events import Event, EventStats
+from .latest import Latest, LatestStats
 from .locks import Lock, LockStats, RLock
 from .namespaces import Namespace, NamespaceStats
 from .readwritelock import ReadWriteLock, ReadWriteLockStats
 from .records import Holder, Share
 from .region import Region, RegionStats
 from .semaphores import BoundedSemaphore, Semaphore, SemaphoreStats
+from .subscriptions import Subscription
+from .topics import Publisher, Subscriber, Topic, TopicStats
 from .waiting import wait, wait_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .errors import BrokenBarrierError
+    from .errors import BrokenBarrierError, Empty, Full
 
 __all__ = [
     "PAGE_SIZE",
@@ -55,25 +61,36 @@ __all__ = [
     "ConditionStats",
     "Counter",
     "CounterStats",
+    "Empty",
     "Event",
     "EventStats",
+    "Full",
     "Holder",
+    "Latest",
+    "LatestStats",
+    "Loan",
     "Lock",
     "LockStats",
     "Namespace",
     "NamespaceStats",
     "OwnerDied",
     "Participant",
+    "Publisher",
     "RLock",
     "ReadWriteLock",
     "ReadWriteLockStats",
     "Region",
     "RegionStats",
+    "Sample",
     "SegmentMismatch",
     "SegmentTruncated",
     "Semaphore",
     "SemaphoreStats",
     "Share",
+    "Subscriber",
+    "Subscription",
+    "Topic",
+    "TopicStats",
     "__version__",
     "wait",
     "wait_async",
@@ -81,10 +98,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Only when somebody asks: it imports threading.
-    if name == "BrokenBarrierError":
-        from .errors import BrokenBarrierError
+    # Only when somebody asks: they import threading.
+    if name in ("BrokenBarrierError", "Empty", "Full"):
+        from . import errors
 
-        globals()[name] = BrokenBarrierError
-        return BrokenBarrierError
+        found = globals()[name] = getattr(errors, name)
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

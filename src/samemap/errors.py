@@ -11,18 +11,24 @@ from ._core import SegmentMismatch, SegmentTruncated
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .brokenbarrier import BrokenBarrierError
+    from .exhaustion import Empty, Full
     from .records import Holder
 
-__all__ = ["AcquireTimeout", "BrokenBarrierError", "OwnerDied", "SegmentMismatch", "SegmentTruncated"]
+__all__ = ["AcquireTimeout", "BrokenBarrierError", "Empty", "Full", "OwnerDied", "SegmentMismatch", "SegmentTruncated"]
 
 
 def __getattr__(name: str) -> object:
-    # Only when somebody asks: it imports threading.
+    # Only when somebody asks: they import threading.
     if name == "BrokenBarrierError":
         from .brokenbarrier import BrokenBarrierError
 
         globals()[name] = BrokenBarrierError
         return BrokenBarrierError
+    if name in ("Empty", "Full"):
+        from . import exhaustion
+
+        found = globals()[name] = getattr(exhaustion, name)
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         """Both, for what opens or creates."""
 
 
-__all__ = ["NOTHING", "STATE", "Closing", "SegmentObject", "refuse_disagreement"]
+__all__ = ["NOTHING", "STATE", "Closing", "SegmentObject", "called_by_file", "fields_of", "refuse_disagreement"]
 
 #: The plan of what needs none.
 NOTHING: Plan = ({}, {}, (0, 0, 0))
@@ -225,7 +225,7 @@ class SegmentObject:
 
     def _fields(self) -> Mapping[str, object]:
         """Return what it was made with, by name, as far as the segment tells."""
-        return _read(self._segment) if self._entry is None else {}
+        return fields_of(self._segment) if self._entry is None else {}
 
     def _insist(self, given: Mapping[str, object]) -> None:
         """Close it, and raise, if it was not made with what the caller insists on."""
@@ -524,7 +524,20 @@ def _written(fields: Mapping[str, object]) -> str:
     return json.dumps(fields)
 
 
-def _read(segment: Segment) -> Mapping[str, object]:
+def called_by_file(noun: str, segment: Segment) -> str:
+    """Return what messages call an object that has not been made yet."""
+    return f"{noun} anonymous" if segment.path is None else f"{noun} {str(segment.path)!r}"
+
+
+def fields_of(segment: Segment) -> Mapping[str, object]:
+    """Return what an object was made with, by name, as its segment tells.
+
+    Args:
+        segment: A segment of an object's own.
+
+    Raises:
+        SegmentMismatch: It tells no such thing.
+    """
     if segment.schema == "{}":
         return {}
     import json

@@ -7,7 +7,7 @@
 //! Algorithms never sleep: an [`Attempt`] that cannot be done yet tells what to sleep on, and whoever drives it does so
 //! in a way that suits it: a thread that lets go of the interpreter, a watcher for many tasks, a wait for several.
 
-use crate::atomic::{Ordering, Word32, fence, needs_kernel, wake as wake_word};
+use crate::atomic::{Ordering, Word32, fence, fence_behind_exchange, needs_kernel, wake as wake_word};
 
 /// What an attempt came to.
 #[derive(Debug)]
@@ -61,6 +61,15 @@ impl Bell {
     #[inline]
     pub fn ring(&self) {
         fence(Ordering::SeqCst);
+        if self.listeners.load(Ordering::Relaxed) != 0 {
+            self.ring_all();
+        }
+    }
+
+    /// As [`ring`](Self::ring), where the change was a sequentially consistent exchange, and nothing came after it.
+    #[inline(always)]
+    pub(crate) fn ring_behind_exchange(&self) {
+        fence_behind_exchange();
         if self.listeners.load(Ordering::Relaxed) != 0 {
             self.ring_all();
         }
@@ -145,6 +154,14 @@ needs_kernel! {
     #[must_use]
     pub fn wall_clock() -> u64 {
         let now = clock_gettime(ClockId::RealtimeCoarse);
+        now.tv_sec.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec.cast_unsigned())
+    }
+
+    /// The wall clock, in nanoseconds since 1970.
+    #[inline]
+    #[must_use]
+    pub fn now() -> u64 {
+        let now = clock_gettime(ClockId::Realtime);
         now.tv_sec.cast_unsigned().wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec.cast_unsigned())
     }
 

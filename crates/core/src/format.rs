@@ -16,11 +16,15 @@ use crate::file;
 use crate::holdings::Holding;
 use crate::layout::{self, Field, HEADER_SPACE, Header, Kind, Layout};
 use crate::lock::Lock;
+use crate::publisher::Publisher;
 use crate::rlock::RLock;
 use crate::roster::Entry;
 use crate::rwlock::ReadWriteLock;
 use crate::semaphore::Semaphore;
+use crate::slot::Slot;
+use crate::subscriber::Subscriber;
 use crate::tag::Tag;
+use crate::topic::Topic;
 use crate::waiters::Waiter;
 
 /// A part of other structures, without cache lines of its own.
@@ -40,7 +44,7 @@ const _: () = assert!(size_of::<Bell>() == 8);
 const DIRECTORY_ENTRY: Layout = Layout { name: "DirectoryEntry", ..directory::Entry::LAYOUT };
 
 /// Every structure of the format.
-pub const LAYOUTS: [Layout; 15] = [
+pub const LAYOUTS: [Layout; 19] = [
     Header::LAYOUT,
     Entry::LAYOUT,
     BELL,
@@ -56,6 +60,10 @@ pub const LAYOUTS: [Layout; 15] = [
     ReadWriteLock::LAYOUT,
     Directory::LAYOUT,
     DIRECTORY_ENTRY,
+    Topic::LAYOUT,
+    Publisher::LAYOUT,
+    Subscriber::LAYOUT,
+    Slot::LAYOUT,
 ];
 
 /// What this build takes the sizes and alignments of all structures to be.

@@ -124,11 +124,15 @@ pub enum Kind {
     ReadWriteLock = 8,
     /// A directory of objects by name.
     Namespace = 9,
+    /// Messages from many to many.
+    Topic = 10,
+    /// The newest value.
+    Latest = 11,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Lock,
         Self::RLock,
         Self::Semaphore,
@@ -138,6 +142,8 @@ impl Kind {
         Self::Counter,
         Self::ReadWriteLock,
         Self::Namespace,
+        Self::Topic,
+        Self::Latest,
     ];
 
     /// The kind of that number.
@@ -159,6 +165,8 @@ impl Kind {
             Self::Counter => "Counter",
             Self::ReadWriteLock => "ReadWriteLock",
             Self::Namespace => "Namespace",
+            Self::Topic => "Topic",
+            Self::Latest => "Latest",
         }
     }
 }

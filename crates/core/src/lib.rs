@@ -23,6 +23,9 @@
 //! | 2 | [`lock`] | one at a time, also when the one dies |
 //! | 2 | `mapping` | the only `mmap`, `mremap`, `munmap` |
 //! | 2 | [`process`] | what the process must put right around a fork |
+//! | 2 | [`publisher`] | what each participant has published |
+//! | 2 | [`slot`] | one payload's place: who fills it, what is in it, who has it pinned |
+//! | 2 | [`subscriber`] | how far each subscription has come |
 //! | 2 | [`waiters`] | a table of those who wait |
 //! | 3 | [`barrier`] | waiting for each other |
 //! | 3 | [`condition`] | waiting for news, with a lock |
@@ -32,10 +35,12 @@
 //! | 3 | [`roster`] | who takes part in a segment, and who of them lives |
 //! | 3 | [`rwlock`] | many readers or one writer |
 //! | 3 | [`semaphore`] | permits, which come back when their holder dies |
+//! | 3 | [`topic`] | messages from many to many |
 //! | 4 | [`format`](mod@format) | the header of a segment, and refusing what is not understood |
 //! | 5 | [`segment`] | a self-describing file that holds objects |
-//! | 6 | [`objects`] | the kinds of objects: how long each is, and how it begins |
-//! | 7 | [`operation`] | what somebody waits for: to be tried, slept for, given up |
+//! | 6 | [`arrangement`] | how a topic's tables and payloads lie in its segment |
+//! | 7 | [`objects`] | the kinds of objects: how long each is, and how it begins |
+//! | 8 | [`operation`] | what somebody waits for: to be tried, slept for, given up |
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("samemap reserves address space generously: it needs a 64-bit machine");
@@ -53,13 +58,18 @@ pub mod gate;
 pub mod holdings;
 pub mod layout;
 pub mod lock;
+pub mod publisher;
 pub mod rlock;
 pub mod rwlock;
 pub mod semaphore;
+pub mod slot;
+pub mod subscriber;
 pub mod tag;
+pub mod topic;
 pub mod waiters;
 
 atomic::needs_kernel! {
+    pub mod arrangement;
     pub mod arrival;
     mod claim;
     pub mod error;

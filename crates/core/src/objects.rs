@@ -1,5 +1,6 @@
-//! Floor 6: each kind of object in a segment: of which parts it is made, how long it is, and how it begins.
+//! Floor 7: each kind of object in a segment: of which parts it is made, how long it is, and how it begins.
 
+use crate::arrangement::Arrangement;
 use crate::atomic::{Ordering, Word64};
 use crate::barrier::Barrier;
 use crate::bell::Attempt;
@@ -16,12 +17,14 @@ use crate::rwlock::ReadWriteLock;
 use crate::segment::Segment;
 use crate::semaphore::{Semaphore, UNBOUNDED};
 use crate::tag::Caller;
+use crate::topic::Topic;
 use crate::waiters::Waiter;
 
 /// What a new object is made with; what each number means is for its kind to say.
 ///
 /// A semaphore: permits, the most there may be (-1: any number), 1 if what the dead have taken stays taken.
-/// A barrier: parties. A counter: its value. A namespace: bytes.
+/// A barrier: parties. A counter: its value. A namespace: bytes. A topic, and a newest value: slots, bytes of each, places
+/// for subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameters(pub [i64; 3]);
 
@@ -103,6 +106,9 @@ pub fn find_or_add<'s>(
     kind: Kind,
     parameters: Parameters,
 ) -> Result<Attempt<'s, Found>, Error> {
+    if matches!(kind, Kind::Namespace | Kind::Topic | Kind::Latest) {
+        return Err(Error::Invalid(format!("a {} has a file of its own, and is in no namespace", kind.name())));
+    }
     if name.is_empty() || name.len() > directory::LONGEST_NAME || name.contains('\0') {
         let most = directory::LONGEST_NAME;
         return Err(Error::Invalid(format!("{name:?} is no name: it takes 1 to {most} bytes, and no NUL")));
@@ -167,8 +173,9 @@ fn refused(refusal: Refusal, name: &str, length: usize) -> Error {
 ///
 /// [`Error::Invalid`] parameters.
 pub fn size(kind: Kind, participants: usize, parameters: Parameters) -> Result<usize, Error> {
-    let Parameters([first, second, _]) = parameters;
+    let Parameters([first, second, third]) = parameters;
     Ok(match kind {
+        Kind::Topic | Kind::Latest => Arrangement::new(first, second, third, participants)?.size(),
         Kind::Lock => size_of::<Lock>(),
         Kind::RLock => size_of::<RLock>(),
         Kind::Semaphore => {
@@ -207,8 +214,9 @@ pub fn size(kind: Kind, participants: usize, parameters: Parameters) -> Result<u
 /// [`Error::OutOfRange`]; [`Error::Invalid`] parameters.
 pub fn initialise(segment: &Segment, offset: usize, kind: Kind, parameters: Parameters) -> Result<(), Error> {
     let size = size(kind, segment.capacity(), parameters)?;
-    // A namespace's objects are cleared when they are made.
-    let cleared = if kind == Kind::Namespace { 0 } else { size / size_of::<Word64>() };
+    // A namespace's objects are cleared when they are made. A topic has a new file for itself, and many bytes.
+    let is_clear = matches!(kind, Kind::Namespace | Kind::Topic | Kind::Latest);
+    let cleared = if is_clear { 0 } else { size / size_of::<Word64>() };
     for word in segment.slice::<Word64>(offset, cleared)? {
         // Relaxed, here and below: whoever finds the object finds it by way of a commit, of the file's name or of the
         // directory's entry. Only what is not zero already: a new file has no pages yet that need to be touched.
@@ -221,6 +229,10 @@ pub fn initialise(segment: &Segment, offset: usize, kind: Kind, parameters: Para
         Kind::Semaphore => {
             let bound = u32::try_from(second).unwrap_or(UNBOUNDED);
             semaphore(segment, offset)?.0.set_up(u32::try_from(first).unwrap_or(0), bound, third != 0);
+        }
+        Kind::Topic | Kind::Latest => {
+            let arrangement = Arrangement::new(first, second, third, segment.capacity())?;
+            segment.at::<Topic>(offset)?.set_up(arrangement.shape());
         }
         Kind::Barrier => segment.at::<Barrier>(offset)?.set_up(u32::try_from(first).unwrap_or(0)),
         Kind::Counter => {

@@ -1,5 +1,6 @@
-//! Floor 7: what somebody waits for, as one thing that can be tried, slept for and given up, whoever drives it.
+//! Floor 8: what somebody waits for, as one thing that can be tried, slept for and given up, whoever drives it.
 
+use crate::arrangement::Arrangement;
 use crate::barrier::{Arrival, Passage};
 use crate::bell::Attempt;
 use crate::condition;
@@ -95,6 +96,12 @@ pub enum Wanted {
     Event(u32),
     /// A counter that is this.
     Counter(Comparison, i64),
+    /// To know that there is a message of a topic from this number on.
+    Message(u64),
+    /// To know that a slot of a topic could be had.
+    Room,
+    /// So many subscriptions of a topic.
+    Audience(usize),
 }
 
 /// How it ended.
@@ -234,6 +241,18 @@ impl Operation {
                 map(found, |found| Outcome::At(found.offset))
             }
             Wanted::Event(begun) => map(segment.at::<Event>(at)?.attempt(*begun), |()| Outcome::Done),
+            Wanted::Message(cursor) => {
+                let channel = Arrangement::of(segment)?.channel(segment)?;
+                map(channel.attempt_news(*cursor), |()| Outcome::Done)
+            }
+            Wanted::Room => {
+                let channel = Arrangement::of(segment)?.channel(segment)?;
+                map(channel.attempt_room(caller, asking.ask), |()| Outcome::Done)
+            }
+            Wanted::Audience(count) => {
+                let channel = Arrangement::of(segment)?.channel(segment)?;
+                map(channel.attempt_audience(caller, *count), |()| Outcome::Done)
+            }
             Wanted::Counter(comparison, with) => {
                 let counter: &Counter = segment.at(at)?;
                 map(counter.attempt(|value| comparison.holds(value, *with)), Outcome::Value)
@@ -268,6 +287,8 @@ impl Operation {
             Wanted::Object(..) => objects::directory(segment)?.pass_on(),
             // The wait ends when the caller has the lock again.
             Wanted::Read(_) | Wanted::News(_) | Wanted::Reset | Wanted::Event(_) | Wanted::Counter(..) => {}
+            // Their bells wake all.
+            Wanted::Message(_) | Wanted::Room | Wanted::Audience(_) => {}
         }
         Ok(())
     }
@@ -304,6 +325,7 @@ impl Operation {
             }
             Wanted::Trip | Wanted::Reset | Wanted::News(_) | Wanted::Release(_) => {}
             Wanted::Event(_) | Wanted::Counter(..) | Wanted::Object(..) => {}
+            Wanted::Message(_) | Wanted::Room | Wanted::Audience(_) => {}
         }
         Ok(())
     }

@@ -286,6 +286,17 @@ impl Segment {
         Ok(work(Caller { tag, living: &roster }))
     }
 
+    /// As [`as_caller`](Self::as_caller), where the tag is known.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`], for a header that lies.
+    #[inline]
+    pub fn as_caller_with<T>(&self, tag: Tag, work: impl FnOnce(Caller<'_>) -> T) -> Result<T, Error> {
+        let roster = self.roster()?;
+        Ok(work(Caller { tag, living: &roster }))
+    }
+
     /// Notes that a thread or task of this process goes to sleep for what is at `offset` of the body, while the result
     /// lives.
     pub fn asleep(self: &Arc<Self>, offset: usize) -> Asleep {
@@ -333,6 +344,20 @@ impl Segment {
         // made of atomic words, for which every bit pattern is valid and which others may change; a read-only mapping is
         // only loaded from, because every change asks for a tag first.
         Ok(unsafe { std::slice::from_raw_parts(first, count) })
+    }
+
+    /// Where `length` bytes from `offset` of the body are, for as long as the segment lives.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`].
+    #[inline(always)]
+    pub fn bytes(&self, offset: usize, length: usize) -> Result<*mut u8, Error> {
+        let size = self.header.body_size as usize;
+        if offset.checked_add(length).is_none_or(|end| end > size) {
+            return Err(Error::OutOfRange { offset, length, size });
+        }
+        Ok(self.mapping.base().wrapping_add(self.header.body as usize + offset))
     }
 
     /// Whether all that was accessed was there.

@@ -10,20 +10,29 @@ mod counter;
 mod drive;
 mod errors;
 mod event;
+mod exhaustion;
+mod frames;
 mod index;
+mod latest;
+mod loan;
 mod lock;
 mod object;
+mod outlet;
 mod pages;
 mod participant;
 mod pending;
 mod readwrite;
+mod reception;
 mod region;
 mod rlock;
+mod sample;
 mod segment;
 mod semaphore;
 mod several;
 mod stats;
+mod subscription;
 mod text;
+mod topic;
 mod view;
 mod wait;
 mod words;
@@ -44,6 +53,12 @@ mod _core {
     #[pymodule_export]
     use super::event::Event;
     #[pymodule_export]
+    use super::frames::{Blank, Pin};
+    #[pymodule_export]
+    use super::latest::Latest;
+    #[pymodule_export]
+    use super::loan::Loan;
+    #[pymodule_export]
     use super::lock::Lock;
     #[pymodule_export]
     use super::participant::Participant;
@@ -56,6 +71,8 @@ mod _core {
     #[pymodule_export]
     use super::rlock::RLock;
     #[pymodule_export]
+    use super::sample::Sample;
+    #[pymodule_export]
     use super::segment::{Segment, leave_all};
     #[pymodule_export]
     use super::semaphore::Semaphore;
@@ -63,6 +80,10 @@ mod _core {
     use super::several::{begin_wait, wait_any};
     #[pymodule_export]
     use super::stats::RegionStats;
+    #[pymodule_export]
+    use super::subscription::Subscription;
+    #[pymodule_export]
+    use super::topic::Topic;
     #[pymodule_export]
     use super::view::View;
     #[pymodule_export]

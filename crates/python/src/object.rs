@@ -57,26 +57,29 @@ impl Object {
     }
 }
 
-/// Closing, for a class that holds an `object`.
+/// Closing, for a class that holds an `object`, there or elsewhere.
 macro_rules! closing {
     ($class:ty) => {
+        $crate::object::closing!($class, object);
+    };
+    ($class:ty, $($object:ident).+) => {
         #[pyo3::pymethods]
         impl $class {
             /// Whether `close` was called.
             #[getter]
             fn closed(&self) -> bool {
-                self.object.handle.is_closed()
+                self.$($object).+.handle.is_closed()
             }
 
             /// Close this handle. Closing twice is fine.
             fn close(&self, py: pyo3::Python<'_>) {
-                py.detach(|| self.object.handle.close());
+                py.detach(|| self.$($object).+.handle.close());
             }
 
             /// Where it is: bytes from the start of the segment's body.
             #[getter]
             fn _offset(&self) -> usize {
-                self.object.offset
+                self.$($object).+.offset
             }
         }
     };

@@ -13,11 +13,13 @@ use samemap_core::segment::Handle;
 use crate::arguments::Timeout;
 use crate::drive::{SLICE, check_open, raise};
 use crate::event::Event;
+use crate::latest::Latest;
 use crate::lock::Lock;
 use crate::pending::Pending;
 use crate::readwrite::ReadWriteLock;
 use crate::rlock::RLock;
 use crate::semaphore::Semaphore;
+use crate::subscription::Subscription;
 
 /// What can be waited for together with others.
 #[derive(FromPyObject)]
@@ -27,6 +29,8 @@ enum Waitable<'py> {
     Semaphore(Bound<'py, Semaphore>),
     Event(Bound<'py, Event>),
     ReadWriteLock(Bound<'py, ReadWriteLock>),
+    Subscription(Bound<'py, Subscription>),
+    Latest(Bound<'py, Latest>),
 }
 
 impl Waitable<'_> {
@@ -37,6 +41,8 @@ impl Waitable<'_> {
             Self::Semaphore(semaphore) => &semaphore.get().object.handle,
             Self::Event(event) => &event.get().object.handle,
             Self::ReadWriteLock(lock) => &lock.get().object.handle,
+            Self::Subscription(subscription) => &subscription.get().handle,
+            Self::Latest(latest) => latest.get().handle(),
         }
     }
 
@@ -48,6 +54,8 @@ impl Waitable<'_> {
             Self::RLock(lock) => lock.get().object.operation(Wanted::FreeRLock(owner)),
             Self::Semaphore(semaphore) => semaphore.get().object.operation(Wanted::FreePermit),
             Self::ReadWriteLock(lock) => lock.get().object.operation(Wanted::FreeToWrite),
+            Self::Subscription(subscription) => subscription.get().operation()?,
+            Self::Latest(latest) => latest.get().operation()?,
             Self::Event(event) => event.get().object.operation(Wanted::Event(event.get().generation()?)),
         })
     }
@@ -58,7 +66,8 @@ impl<'py> Waitable<'py> {
         object.extract().map_err(|_| {
             let kind = object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
             PyTypeError::new_err(format!(
-                "cannot wait for a {kind}: Lock, RLock, ReadWriteLock, Semaphore and Event can be waited for together"
+                "cannot wait for a {kind}: Lock, RLock, ReadWriteLock, Semaphore, Event, Subscription and Latest can be \
+                 waited for together"
             ))
         })
     }

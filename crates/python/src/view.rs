@@ -8,7 +8,10 @@ use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use samemap_core::arrangement::Arrangement;
+use samemap_core::error::Error;
 use samemap_core::region;
+use samemap_core::segment::Segment;
 
 use crate::region::Region;
 
@@ -129,6 +132,128 @@ impl Drop for Borrowed {
     }
 }
 
+impl Borrowed {
+    /// Copies a part of the bytes into the payload of a slot.
+    #[inline]
+    pub(crate) fn write_row(
+        &self,
+        arrangement: &Arrangement,
+        segment: &Segment,
+        slot: usize,
+        from: usize,
+        length: usize,
+    ) -> Result<(), Error> {
+        if from.checked_add(length).is_none_or(|end| end > self.len()) {
+            return Err(Error::OutOfRange { offset: from, length, size: self.len() });
+        }
+        let bytes = self.buffer.buf.cast::<u8>().wrapping_add(from);
+        // SAFETY: inside the buffer, shown above, which its exporter keeps readable until it is released.
+        unsafe { arrangement.write(segment, slot, 0, bytes, length) }
+    }
+
+    fn write_to_slot(
+        &self,
+        py: Python<'_>,
+        (arrangement, segment, slot): (&Arrangement, &Segment, usize),
+        offset: usize,
+    ) -> Result<(), Error> {
+        let address = Address(self.buffer.buf.cast::<u8>());
+        let length = self.len();
+        let write = move || {
+            let Address(bytes) = { address };
+            // SAFETY: the exporter keeps these bytes readable until the buffer is released, after this.
+            unsafe { arrangement.write(segment, slot, offset, bytes, length) }
+        };
+        if length < BIG { write() } else { py.detach(write) }
+    }
+}
+
+/// Bytes of another object, to be written.
+pub(crate) struct Writable {
+    buffer: Box<ffi::Py_buffer>,
+}
+
+impl Writable {
+    pub(crate) fn new(owner: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let mut buffer = Box::new(MaybeUninit::<ffi::Py_buffer>::uninit());
+        // SAFETY: a valid object and a place for its buffer.
+        if unsafe { ffi::PyObject_GetBuffer(owner.as_ptr(), buffer.as_mut_ptr(), ffi::PyBUF_WRITABLE) } != 0 {
+            return Err(PyErr::fetch(owner.py()));
+        }
+        // SAFETY: the call has succeeded, and so filled it in.
+        Ok(Self { buffer: unsafe { buffer.assume_init() } })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        // Exporters give lengths that are not negative.
+        self.buffer.len.cast_unsigned()
+    }
+
+    /// Row number `row` of rows of `length` bytes; an empty one where there is none.
+    #[inline]
+    pub(crate) fn row(&mut self, row: usize, length: usize) -> &mut [u8] {
+        let start = row.saturating_mul(length);
+        if start.checked_add(length).is_none_or(|end| end > self.len()) {
+            return &mut [];
+        }
+        let first = self.buffer.buf.cast::<u8>().wrapping_add(start);
+        // SAFETY: inside the buffer, shown above, which its exporter keeps where it is, and writable, until it is
+        // released. Made by the caller for this purpose, so nobody else looks at it meanwhile.
+        unsafe { slice::from_raw_parts_mut(first, length) }
+    }
+}
+
+impl Drop for Writable {
+    fn drop(&mut self) {
+        // SAFETY: filled in by PyObject_GetBuffer, and released once. Dropped only where the interpreter is attached.
+        unsafe { ffi::PyBuffer_Release(&mut *self.buffer) };
+    }
+}
+
+/// Bytes to be put into a slot.
+pub(crate) enum Source<'py> {
+    Bytes(Bound<'py, PyBytes>),
+    Buffer(Borrowed),
+}
+
+impl<'py> Source<'py> {
+    pub(crate) fn new(owner: &Bound<'py, PyAny>) -> PyResult<Self> {
+        Ok(match owner.cast_exact::<PyBytes>() {
+            Ok(bytes) => Self::Bytes(bytes.clone()),
+            Err(_) => Self::Buffer(Borrowed::new(owner)?),
+        })
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.as_bytes().len(),
+            Self::Buffer(buffer) => buffer.len(),
+        }
+    }
+
+    /// Copies them to `offset` of the payload of a slot, which is in this process's hands.
+    #[inline]
+    pub(crate) fn write_to(
+        &self,
+        py: Python<'_>,
+        arrangement: &Arrangement,
+        segment: &Segment,
+        slot: usize,
+        offset: usize,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Bytes(bytes) => {
+                let bytes = bytes.as_bytes();
+                // SAFETY: a slice, which lives through the call.
+                let write = || unsafe { arrangement.write(segment, slot, offset, bytes.as_ptr(), bytes.len()) };
+                if bytes.len() < BIG { write() } else { py.detach(write) }
+            }
+            Self::Buffer(buffer) => buffer.write_to_slot(py, (arrangement, segment, slot), offset),
+        }
+    }
+}
+
 /// An address that another thread state may use.
 struct Address(*mut u8);
 
@@ -136,7 +261,7 @@ struct Address(*mut u8);
 unsafe impl Send for Address {}
 
 /// From here on a copy takes long enough to let other threads run meanwhile.
-const BIG: usize = 1 << 20;
+pub(crate) const BIG: usize = 1 << 20;
 
 /// A `bytes` object of what `region` holds at `offset`.
 pub(crate) fn bytes_of<'py>(
@@ -145,6 +270,18 @@ pub(crate) fn bytes_of<'py>(
     offset: usize,
     length: usize,
 ) -> PyResult<Result<Bound<'py, PyBytes>, region::Error>> {
+    bytes_with(py, length, |place| {
+        if length < BIG { region.read(offset, place) } else { py.detach(|| region.read(offset, place)) }
+    })
+}
+
+/// A `bytes` object of so many bytes, as `fill` fills them in.
+#[inline]
+pub(crate) fn bytes_with<'py, E>(
+    py: Python<'py>,
+    length: usize,
+    fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+) -> PyResult<Result<Bound<'py, PyBytes>, E>> {
     // Not PyBytes::new_with, which would fill it with zeros first.
     // SAFETY: a null pointer asks for `length` bytes to be filled in; slices are never longer than isize::MAX.
     let object = unsafe { ffi::PyBytes_FromStringAndSize(std::ptr::null(), length.cast_signed()) };
@@ -154,8 +291,7 @@ pub(crate) fn bytes_of<'py>(
     let place = unsafe { ffi::PyBytes_AsString(object.as_ptr()) };
     // SAFETY: a new object of `length` bytes that nobody else has yet; any content is valid.
     let place = unsafe { slice::from_raw_parts_mut(place.cast::<u8>(), length) };
-    let filled = if length < BIG { region.read(offset, place) } else { py.detach(|| region.read(offset, place)) };
-    match filled {
+    match fill(place) {
         Ok(()) => Ok(Ok(object.cast_into::<PyBytes>()?)),
         Err(error) => Ok(Err(error)),
     }

@@ -1,0 +1,61 @@
+//! `samemap.Full` and `samemap.Empty`: nothing free, nothing there.
+
+use pyo3::prelude::*;
+use samemap_core::bell::now;
+use samemap_core::segment::Segment;
+use samemap_core::tag::Tag;
+use samemap_core::topic::Channel;
+use samemap_core::topic::supply::Holding;
+
+use crate::errors::in_words;
+
+/// So many slots are told about.
+const SHOWN: usize = 4;
+
+fn error(py: Python<'_>, class: &str, text: &str) -> PyErr {
+    let raised = || py.import("samemap.exhaustion")?.getattr(class)?.call1((text,));
+    raised().map_or_else(|error| error, PyErr::from_value)
+}
+
+/// The exception for a message that did not come in time.
+#[cold]
+pub(crate) fn empty(py: Python<'_>, text: &str) -> PyErr {
+    error(py, "Empty", text)
+}
+
+/// The exception for want of a slot: who keeps which, and since when.
+#[cold]
+pub(crate) fn full(py: Python<'_>, segment: &Segment, channel: &Channel<'_>) -> PyErr {
+    error(py, "Full", &in_detail(segment, channel))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+fn in_detail(segment: &Segment, channel: &Channel<'_>) -> String {
+    let holdings = channel.holdings();
+    let who = |tag: Option<Tag>| in_words(segment, tag);
+    let lines = holdings.iter().take(SHOWN).map(|(slot, seq, since, held)| {
+        let since = match since {
+            0 => String::new(),
+            since => format!(" for {:.1} s", now().saturating_sub(*since) as f64 / 1e9),
+        };
+        let held: Vec<String> = held
+            .iter()
+            .map(|holding| match holding {
+                Holding::Loaned(tag) => format!("in the hands of {}{since}", who(Some(*tag))),
+                Holding::Pinned(_, tag) => format!("pinned by {}{since}", who(*tag)),
+                Holding::Unread(_, tag) => format!("not yet read by {}, which blocks", who(*tag)),
+            })
+            .collect();
+        format!("\n  slot {slot} (message {seq}): {}", held.join(", "))
+    });
+    let lines: String = lines.collect();
+    let more = match holdings.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!("\n  and {more} more"),
+    };
+    let slots = channel.slots().len();
+    let path = segment.path().map(|path| format!(" ({})", path.display())).unwrap_or_default();
+    format!(
+        "no free slot of {slots}{path}:{lines}{more}\nrelease samples sooner, read faster, or make it with more slots"
+    )
+}

@@ -1,0 +1,372 @@
+//! Putting messages into a topic: what publishing, loans and newest values have in common.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+use samemap_core::arrangement::Arrangement;
+use samemap_core::bell::now;
+use samemap_core::error::Error;
+use samemap_core::operation::{Operation, Wanted};
+use samemap_core::segment::{Handle, Segment};
+use samemap_core::tag::Tag;
+use samemap_core::topic::supply::Supply;
+use samemap_core::topic::{Channel, Damaged, Topic};
+
+use crate::arguments::Timeout;
+use crate::drive::{drive, raise};
+use crate::exhaustion;
+use crate::object::Object;
+use crate::view::{Borrowed, Source};
+
+/// What to do when no slot can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WhenFull {
+    Wait,
+    Raise,
+    Drop,
+}
+
+impl WhenFull {
+    fn new(name: &str) -> PyResult<Self> {
+        match name {
+            "wait" => Ok(Self::Wait),
+            "raise" => Ok(Self::Raise),
+            "drop" => Ok(Self::Drop),
+            other => Err(PyValueError::new_err(format!("when_full is 'wait', 'raise' or 'drop', not {other:?}"))),
+        }
+    }
+}
+
+/// A topic, as somebody who publishes has it.
+pub(crate) struct Outlet {
+    pub(crate) object: Object,
+    pub(crate) arrangement: Arrangement,
+    /// How objects become bytes and come back.
+    pub(crate) codec: Py<PyAny>,
+    /// Whether messages are bytes as they are, and the codec need not be asked.
+    is_raw: bool,
+    when_full: WhenFull,
+    /// Held only while the interpreter is attached, and never while anything waits: so no fork finds it held.
+    supply: Mutex<Supply>,
+    /// The number that the next message may get.
+    hope: AtomicU64,
+}
+
+/// A slot in this process's hands.
+pub(crate) struct Held {
+    handle: Handle,
+    arrangement: Arrangement,
+    tag: Tag,
+    pub(crate) slot: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let segment = self.handle.segment();
+        // Not in a fork's child: it is its parent's.
+        if segment.seated() == Some(self.tag)
+            && let Ok(channel) = self.arrangement.channel(segment)
+        {
+            channel.let_go(self.slot, self.tag);
+            channel.ring_for_room();
+        }
+    }
+}
+
+impl Held {
+    /// Where its payload is, of which `length` bytes are wanted.
+    pub(crate) fn payload(&self, length: usize) -> Result<*mut u8, Error> {
+        self.arrangement.payload(self.handle.segment(), self.slot, length)
+    }
+}
+
+/// What is to be published: bytes in one piece or in several.
+enum Message<'py> {
+    One(Source<'py>),
+    Parts(Vec<Source<'py>>),
+}
+
+impl Message<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::One(source) => source.len(),
+            Self::Parts(sources) => sources.iter().map(Source::len).sum(),
+        }
+    }
+}
+
+#[cold]
+pub(crate) fn damaged(segment: &Segment) -> PyErr {
+    raise(
+        segment,
+        &Error::Mismatch {
+            field: "ring",
+            found: "numbers that cannot be".to_owned(),
+            expected: "those of its messages".to_owned(),
+            cure: "it is damaged: remove it (samemap rm) and make it anew".to_owned(),
+        },
+    )
+}
+
+impl Outlet {
+    pub(crate) fn new(
+        segment: &crate::segment::Segment,
+        codec: Py<PyAny>,
+        is_raw: bool,
+        when_full: &str,
+    ) -> PyResult<Self> {
+        let object = Object::new::<Topic>(segment, 0)?;
+        let arrangement =
+            Arrangement::of(object.handle.segment()).map_err(|error| raise(object.handle.segment(), &error))?;
+        Ok(Self {
+            object,
+            arrangement,
+            codec,
+            is_raw,
+            when_full: WhenFull::new(when_full)?,
+            supply: Mutex::default(),
+            hope: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        self.object.handle.segment()
+    }
+
+    #[inline(always)]
+    pub(crate) fn channel(&self) -> PyResult<Channel<'_>> {
+        let segment = self.segment();
+        self.arrangement.channel(segment).map_err(|error| raise(segment, &error))
+    }
+
+    pub(crate) fn when_full(&self) -> WhenFull {
+        self.when_full
+    }
+
+    pub(crate) fn slot_size(&self) -> usize {
+        self.arrangement.shape().slot_size
+    }
+
+    #[cold]
+    pub(crate) fn too_large(&self, length: usize) -> PyErr {
+        let most = self.slot_size();
+        PyValueError::new_err(format!(
+            "a message of {length} bytes does not fit: the largest that this one takes has {most} \
+             (max_message, when it was made); make it anew with max_message={} or more{}",
+            length.next_power_of_two(),
+            self.segment().path().map(|path| format!(" ({})", path.display())).unwrap_or_default(),
+        ))
+    }
+
+    /// Takes a slot; `None` when there is none, and the policy is to drop.
+    #[inline]
+    pub(crate) fn take(&self, py: Python<'_>, tag: Tag, timeout: Timeout) -> PyResult<Option<usize>> {
+        match self.try_take(tag)? {
+            Some(slot) => Ok(Some(slot)),
+            None => self.wait_to_take(py, tag, timeout),
+        }
+    }
+
+    #[inline]
+    fn try_take(&self, tag: Tag) -> PyResult<Option<usize>> {
+        let channel = self.channel()?;
+        let mut supply = self.supply.lock().unwrap_or_else(PoisonError::into_inner);
+        supply.hope = supply.hope.max(self.hope.load(Ordering::Relaxed));
+        let segment = self.segment();
+        segment
+            .as_caller_with(tag, |caller| channel.take(&mut supply, caller))
+            .map_err(|error| raise(segment, &error))
+    }
+
+    #[cold]
+    fn wait_to_take(&self, py: Python<'_>, tag: Tag, timeout: Timeout) -> PyResult<Option<usize>> {
+        let timeout = if self.when_full == WhenFull::Wait { timeout } else { Timeout::Now };
+        loop {
+            let mut operation = Operation { offset: self.object.offset, wanted: Wanted::Room };
+            let came = drive(py, &self.object.handle, timeout, &mut operation)?.is_some();
+            if let Some(slot) = self.try_take(tag)? {
+                return Ok(Some(slot));
+            }
+            if !came && self.when_full == WhenFull::Drop {
+                self.channel()?.count_dropped(tag);
+                return Ok(None);
+            }
+            if !came {
+                return Err(exhaustion::full(py, self.segment(), &self.channel()?));
+            }
+        }
+    }
+
+    /// A slot of this process's own to fill; `None` when there is none, and the policy is to drop.
+    pub(crate) fn hold(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Option<Held>> {
+        let tag = self.object.tag()?;
+        let handle = self.object.handle.again().map_err(|error| raise(self.segment(), &error))?;
+        let Some(slot) = self.take(py, tag, timeout)? else { return Ok(None) };
+        let held = Held { handle, arrangement: self.arrangement, tag, slot };
+        if let Some(head) = self.channel()?.slots().get(slot) {
+            head.note_held(now());
+        }
+        Ok(Some(held))
+    }
+
+    /// Has the message of `length` bytes in `held` count.
+    pub(crate) fn publish_held(&self, held: &Held, length: usize) -> PyResult<u64> {
+        let tag = self.object.tag()?;
+        if tag != held.tag {
+            return Err(PyValueError::new_err(
+                "a loan belongs to the process that took it: a fork's child takes its own",
+            ));
+        }
+        self.object.check()?;
+        let channel = self.channel()?;
+        let moment = now();
+        let seq = self.commit(&channel, held.slot, tag, length, moment)?;
+        channel.announce(seq);
+        channel.count(tag, 1, length as u64, moment);
+        Ok(seq)
+    }
+
+    #[inline]
+    fn commit(&self, channel: &Channel<'_>, slot: usize, tag: Tag, length: usize, moment: u64) -> PyResult<u64> {
+        channel.label(slot, tag, length, moment);
+        match channel.commit(slot, self.hope.load(Ordering::Relaxed)) {
+            Ok(seq) => {
+                self.hope.fetch_max(seq + 1, Ordering::Relaxed);
+                Ok(seq)
+            }
+            Err(Damaged) => Err(damaged(self.segment())),
+        }
+    }
+
+    /// Publishes an object; 0 when it was dropped.
+    #[inline]
+    pub(crate) fn publish(&self, py: Python<'_>, value: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<u64> {
+        if self.is_raw && let Ok(bytes) = value.cast_exact::<PyBytes>() {
+            return self.publish_message(py, &Message::One(Source::Bytes(bytes.clone())), timeout);
+        }
+        let message = self.message(value)?;
+        self.publish_message(py, &message, timeout)
+    }
+
+    fn message<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Message<'py>> {
+        let encoded = self.codec.bind(value.py()).call_method1(pyo3::intern!(value.py(), "encode"), (value,))?;
+        Ok(match encoded.cast_exact::<PyTuple>() {
+            Ok(parts) => Message::Parts(parts.iter().map(|part| Source::new(&part)).collect::<PyResult<_>>()?),
+            Err(_) => Message::One(Source::new(&encoded)?),
+        })
+    }
+
+    #[inline]
+    fn publish_message(&self, py: Python<'_>, message: &Message<'_>, timeout: Timeout) -> PyResult<u64> {
+        let tag = self.object.tag()?;
+        let length = message.len();
+        if length > self.slot_size() {
+            return Err(self.too_large(length));
+        }
+        let Some(slot) = self.take(py, tag, timeout)? else { return Ok(0) };
+        let channel = self.channel()?;
+        let written = self.write(py, slot, message).and_then(|()| self.object.check());
+        let moment = now();
+        let published = written.and_then(|()| {
+            let seq = self.commit(&channel, slot, tag, length, moment)?;
+            channel.announce(seq);
+            Ok(seq)
+        });
+        // Committed or not: an empty slot is free again, and one with a message is in nobody's hands.
+        channel.let_go(slot, tag);
+        let seq = published?;
+        channel.count(tag, 1, length as u64, moment);
+        Ok(seq)
+    }
+
+    fn write(&self, py: Python<'_>, slot: usize, message: &Message<'_>) -> PyResult<()> {
+        let write = |source: &Source<'_>, offset| source.write_to(py, &self.arrangement, self.segment(), slot, offset);
+        let done = match message {
+            Message::One(source) => write(source, 0),
+            Message::Parts(sources) => sources
+                .iter()
+                .try_fold(0, |offset, source| write(source, offset).map(|()| offset + source.len()))
+                .map(|_| ()),
+        };
+        done.map_err(|error| raise(self.segment(), &error))
+    }
+
+    /// Publishes messages of `each` bytes that lie one behind the other; returns how many.
+    pub(crate) fn publish_rows(
+        &self,
+        py: Python<'_>,
+        rows: &Bound<'_, PyAny>,
+        each: usize,
+        timeout: Timeout,
+    ) -> PyResult<usize> {
+        /// So many at once, before signals are looked at.
+        const STRETCH: usize = 4096;
+        if each > self.slot_size() {
+            return Err(self.too_large(each));
+        }
+        let rows = Borrowed::new(rows)?;
+        let count = rows.len().checked_div(each).unwrap_or(0);
+        let waits = if self.when_full == WhenFull::Wait { timeout } else { Timeout::Now };
+        let mut done = 0;
+        while done < count {
+            let tag = self.object.tag()?;
+            let end = count.min(done + STRETCH);
+            done += self.publish_stretch(tag, &rows, each, done, end)?;
+            py.check_signals()?;
+            if done == end {
+                continue;
+            }
+            let mut operation = Operation { offset: self.object.offset, wanted: Wanted::Room };
+            if drive(py, &self.object.handle, waits, &mut operation)?.is_none() {
+                if self.when_full == WhenFull::Drop {
+                    let channel = self.channel()?;
+                    (done..count).for_each(|_| channel.count_dropped(tag));
+                } else if done == 0 {
+                    return Err(exhaustion::full(py, self.segment(), &self.channel()?));
+                }
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    fn publish_stretch(&self, tag: Tag, rows: &Borrowed, each: usize, from: usize, to: usize) -> PyResult<usize> {
+        let (segment, channel) = (self.segment(), self.channel()?);
+        let mut supply = self.supply.lock().unwrap_or_else(PoisonError::into_inner);
+        // Others must find the newest message not far behind the number that everybody knows.
+        let often = (self.arrangement.shape().ring / 4).max(1);
+        let (mut hope, moment) = (self.hope.load(Ordering::Relaxed), now());
+        let published = segment.as_caller_with(tag, |caller| {
+            for row in from..to {
+                supply.hope = supply.hope.max(hope);
+                let Some(slot) = channel.take(&mut supply, caller) else { return Ok(row - from) };
+                let written = rows.write_row(&self.arrangement, segment, slot, row * each, each);
+                channel.label(slot, tag, each, moment);
+                let committed = written.and_then(|()| segment.check()).map(|()| channel.commit(slot, hope));
+                channel.let_go(slot, tag);
+                match committed? {
+                    Ok(seq) => hope = seq + 1,
+                    Err(Damaged) => return Ok(usize::MAX),
+                }
+                if (row - from + 1).is_multiple_of(often) {
+                    channel.announce(hope - 1);
+                }
+            }
+            Ok(to - from)
+        });
+        self.hope.fetch_max(hope, Ordering::Relaxed);
+        channel.announce(hope.saturating_sub(1));
+        match published.and_then(|published| published).map_err(|error| raise(segment, &error))? {
+            usize::MAX => Err(damaged(segment)),
+            count => {
+                channel.count(tag, count as u64, (count * each) as u64, moment);
+                Ok(count)
+            }
+        }
+    }
+}
+
+

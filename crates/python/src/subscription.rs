@@ -1,0 +1,495 @@
+//! `samemap._core.Subscription`, the base of `samemap.Subscription`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+use samemap_core::bell::now;
+use samemap_core::error::Error;
+use samemap_core::operation::{Operation, Wanted};
+use samemap_core::segment::Handle;
+use samemap_core::spin::Spin;
+use samemap_core::subscriber::Policy;
+use samemap_core::topic::audience::Start;
+
+use crate::arguments::Timeout;
+use crate::drive::{check_open, drive, look, raise};
+use crate::exhaustion;
+use crate::outlet::Outlet;
+use crate::pending::Pending;
+use crate::reception::{Found, Reader, Reception, sample};
+use crate::sample::Sample;
+use crate::topic::Topic;
+use crate::view::Writable;
+
+/// Every so many small messages, how long they took is counted.
+const DELAYS_EVERY: u64 = 16;
+
+/// A reader of a topic; `samemap.Subscription` adds asyncio and more.
+#[pyclass(subclass, frozen, weakref, module = "samemap._core")]
+pub(crate) struct Subscription {
+    topic: Py<Topic>,
+    pub(crate) handle: Handle,
+    policy: Policy,
+    history: u64,
+    /// Held only while the interpreter is attached, and never while anything waits: so no fork finds it held.
+    state: Mutex<State>,
+    spin: Spin,
+    closed: AtomicBool,
+}
+
+/// How far it has come.
+#[derive(Default)]
+struct State {
+    /// Its place; `None` for one that only looks, and when it is closed.
+    reception: Option<Arc<Reception>>,
+    /// The number of the message that it gets next.
+    cursor: u64,
+    /// Messages that are gone, since the last one that it got.
+    gone: u64,
+    received: u64,
+    missed: u64,
+}
+
+fn policy(name: &str) -> PyResult<Policy> {
+    match name {
+        "latest" => Ok(Policy::Latest),
+        "drop" => Ok(Policy::Drop),
+        "block" => Ok(Policy::Block),
+        other => Err(PyValueError::new_err(format!("policy is 'latest', 'drop' or 'block', not {other:?}"))),
+    }
+}
+
+/// What a policy is called.
+pub(crate) fn policy_name(policy: Policy) -> &'static str {
+    match policy {
+        Policy::Latest => "latest",
+        Policy::Drop => "drop",
+        Policy::Block => "block",
+        Policy::Ended => "ended",
+    }
+}
+
+impl Subscription {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outlet(&self) -> &Outlet {
+        &self.topic.get().outlet
+    }
+
+    /// Takes a place in the table, from where it has come to.
+    fn join(&self, state: &mut State, start: Start) -> PyResult<()> {
+        let segment = self.handle.segment();
+        let arrangement = self.outlet().arrangement;
+        let channel = arrangement.channel(segment).map_err(|error| raise(segment, &error))?;
+        if !segment.is_writable() {
+            if self.policy == Policy::Block {
+                return Err(raise(segment, &Error::ReadOnly));
+            }
+            let newest = channel.newest();
+            state.cursor = match start {
+                Start::History(history) => newest.saturating_sub(history.min(newest)) + 1,
+                Start::At(cursor) => cursor,
+            };
+            return Ok(());
+        }
+        let tag = segment.tag().map_err(|error| raise(segment, &error))?;
+        let joined = segment.as_caller(|caller| channel.subscribe(caller, self.policy, start, now()));
+        let Some((place, cursor)) = joined.map_err(|error| raise(segment, &error))? else {
+            let most = arrangement.shape().subscribers;
+            return Err(PyValueError::new_err(format!(
+                "it has room for {most} subscriptions, and all are taken by living processes: \
+                 make it with max_subscribers={}, or close some (see subscribers())",
+                (most * 2).min(samemap_core::slot::MOST_PINS)
+            )));
+        };
+        let handle = self.handle.again().map_err(|error| raise(segment, &error))?;
+        state.reception = Some(Arc::new(Reception { handle, arrangement, tag, place }));
+        state.cursor = cursor;
+        Ok(())
+    }
+
+    fn check_open(&self) -> PyResult<()> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(raise(self.handle.segment(), &Error::Closed));
+        }
+        check_open(&self.outlet().object.handle)
+    }
+
+    /// Its place in the table, as this process's own; joins anew in a fork's child.
+    #[inline]
+    fn settle(&self, state: &mut State) -> PyResult<()> {
+        let segment = self.handle.segment();
+        match &state.reception {
+            None => Ok(()),
+            Some(reception) if segment.seated() == Some(reception.tag) => Ok(()),
+            Some(_) => {
+                state.reception = None;
+                let cursor = state.cursor;
+                self.join(state, Start::At(cursor))
+            }
+        }
+    }
+
+    /// The next message, if it is there.
+    #[inline]
+    fn next(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
+        self.check_open()?;
+        let outlet = self.outlet();
+        let segment = self.handle.segment();
+        let mut state = self.state();
+        self.settle(&mut state)?;
+        let state = &mut *state;
+        let before = state.cursor;
+        let reception = state.reception.as_ref();
+        let reader = Reader { py, segment, arrangement: &outlet.arrangement, reception };
+        let found = reader.next(&mut state.cursor, self.policy == Policy::Latest)?;
+        let Some(found) = found else {
+            state.gone += state.cursor.saturating_sub(before);
+            return Ok(None);
+        };
+        let missed = state.gone + found.seq.saturating_sub(before);
+        state.gone = 0;
+        state.received += 1;
+        state.missed += missed;
+        self.note(state, Some(&found))?;
+        Ok(Some(sample(segment, &outlet.codec, py, found, missed)))
+    }
+
+    /// Lets monitors, and publishers who wait for it, know how far it has come.
+    #[inline]
+    fn note(&self, state: &State, found: Option<&Found>) -> PyResult<()> {
+        let Some(reception) = &state.reception else { return Ok(()) };
+        let segment = self.handle.segment();
+        let outlet = self.outlet();
+        let channel = outlet.arrangement.channel(segment).map_err(|error| raise(segment, &error))?;
+        // Not for each of many: who waits for a slot is best woken for several.
+        let stride = (outlet.arrangement.shape().slots as u64 / 8).max(1);
+        let tell = self.policy == Policy::Block
+            && (state.cursor.is_multiple_of(stride) || found.is_none() || !channel.is_news(state.cursor));
+        channel.advance(reception.place, state.cursor, state.received, state.missed, tell);
+        if let Some(found) = found
+            && (state.received.is_multiple_of(DELAYS_EVERY) || found.label.length > crate::reception::SMALL as u64)
+        {
+            channel.count_delay(reception.place, now().saturating_sub(found.label.published));
+        }
+        Ok(())
+    }
+
+    /// Waits until there is a message to look for; false after the timeout.
+    #[cold]
+    fn wait(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
+        let segment = self.handle.segment();
+        let cursor = self.state().cursor;
+        let channel = self.outlet().channel()?;
+        if !segment.is_writable() {
+            let is_there = || self.check_open().map(|()| channel.is_news(cursor).then_some(()));
+            return Ok(look(py, &self.handle, timeout, is_there)?.is_some());
+        }
+        if matches!(timeout, Timeout::Now) {
+            return Ok(false);
+        }
+        if self.spin.look(|| channel.is_news(cursor)) {
+            return Ok(true);
+        }
+        let mut operation = Operation { offset: 0, wanted: Wanted::Message(cursor) };
+        Ok(drive(py, &self.handle, timeout, &mut operation)?.is_some())
+    }
+
+    /// What `samemap.wait` waits for.
+    pub(crate) fn operation(&self) -> PyResult<Operation> {
+        self.check_open()?;
+        let mut state = self.state();
+        self.settle(&mut state)?;
+        if state.reception.is_none() {
+            return Err(raise(self.handle.segment(), &Error::ReadOnly));
+        }
+        Ok(Operation { offset: 0, wanted: Wanted::Message(state.cursor) })
+    }
+
+    /// Receives until one is there, `most` are, or none is left; `take` says what to do with each.
+    fn many(
+        &self,
+        py: Python<'_>,
+        most: usize,
+        timeout: Timeout,
+        mut take: impl FnMut(Sample) -> PyResult<()>,
+    ) -> PyResult<usize> {
+        let mut done = 0;
+        while done < most {
+            match self.next(py)? {
+                Some(sample) => {
+                    take(sample)?;
+                    done += 1;
+                }
+                None if done > 0 => break,
+                None if self.wait(py, timeout)? => {}
+                None => return Err(self.empty(py, timeout)),
+            }
+        }
+        Ok(done)
+    }
+
+    #[cold]
+    fn empty(&self, py: Python<'_>, timeout: Timeout) -> PyErr {
+        let newest = self.outlet().channel().map(|channel| channel.newest()).unwrap_or_default();
+        let when = if matches!(timeout, Timeout::Now) { "now" } else { "in time" };
+        let path = self.handle.segment().path().map(|path| format!(" ({})", path.display())).unwrap_or_default();
+        exhaustion::empty(py, &format!("no message {when}: the newest is number {newest}, which it has seen{path}"))
+    }
+}
+
+#[pymethods]
+impl Subscription {
+    #[new]
+    fn new(topic: Py<Topic>, policy_name: &str, history: u64) -> PyResult<Self> {
+        let outlet = &topic.get().outlet;
+        check_open(&outlet.object.handle)?;
+        let handle = outlet.object.handle.again().map_err(|error| raise(outlet.segment(), &error))?;
+        let policy = policy(policy_name)?;
+        let made = Self {
+            topic,
+            handle,
+            policy,
+            history,
+            state: Mutex::default(),
+            spin: Spin::default(),
+            closed: AtomicBool::new(false),
+        };
+        made.join(&mut made.state(), Start::History(history))?;
+        Ok(made)
+    }
+
+    /// Receive the next message, and wait for it.
+    ///
+    /// Args:
+    ///     timeout: Seconds; ``None`` waits for ever, 0 only looks.
+    ///
+    /// Returns:
+    ///     The message: the newest with the policy ``"latest"``, else the oldest that it has not got and can still be had.
+    ///
+    /// Raises:
+    ///     Empty: None came in time; a ``queue.Empty`` and a ``TimeoutError``.
+    ///     KeyboardInterrupt: Ctrl-C, at once; likewise whatever another signal handler raises.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     ValueError: It is closed, also by another thread meanwhile; or the timeout makes no sense.
+    ///
+    /// Example:
+    ///     >>> from samemap import Topic
+    ///     >>> topic = Topic()
+    ///     >>> sub = topic.subscribe()
+    ///     >>> topic.publish(b"hello")
+    ///     1
+    ///     >>> bytes(sub.recv())
+    ///     b'hello'
+    #[pyo3(signature = (timeout = None))]
+    fn recv(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Sample> {
+        if let Some(sample) = self.next(py)? {
+            return Ok(sample);
+        }
+        let timeout = Timeout::new(timeout)?;
+        while self.wait(py, timeout)? {
+            if let Some(sample) = self.next(py)? {
+                return Ok(sample);
+            }
+        }
+        Err(self.empty(py, timeout))
+    }
+
+    /// Receive the next message if it is there.
+    ///
+    /// Returns:
+    ///     As `recv`.
+    ///
+    /// Raises:
+    ///     Empty: There is none; a ``queue.Empty`` and a ``TimeoutError``.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     ValueError: It is closed.
+    ///
+    /// Example:
+    ///     >>> from samemap import Empty, Topic
+    ///     >>> sub = Topic().subscribe()
+    ///     >>> try:
+    ///     ...     sub.recv_nowait()
+    ///     ... except Empty:
+    ///     ...     print("nothing yet")
+    ///     nothing yet
+    fn recv_nowait(&self, py: Python<'_>) -> PyResult<Sample> {
+        self.next(py)?.ok_or_else(|| self.empty(py, Timeout::Now))
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        slf.get().check_open()?;
+        Ok(slf)
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
+        match self.recv(py, None) {
+            Ok(sample) => Ok(Some(sample)),
+            Err(error) => {
+                if self.check_open().is_err() { Ok(None) } else { Err(error) }
+            }
+        }
+    }
+
+    /// The next message; ``None`` when there is none.
+    fn _poll(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
+        self.next(py)
+    }
+
+    /// Bytes of the messages that are there, as a list, and wait for one at least.
+    fn _recv_bytes(&self, py: Python<'_>, most: usize, timeout: Option<f64>) -> PyResult<Py<PyList>> {
+        let list = PyList::empty(py);
+        self.many(py, most, Timeout::new(timeout)?, |sample| list.append(Py::new(py, sample)?.call_method0(py, "__bytes__")?))?;
+        Ok(list.unbind())
+    }
+
+    /// The samples that are there, as a list, and wait for one at least.
+    fn _recv_samples(&self, py: Python<'_>, most: usize, timeout: Option<f64>) -> PyResult<Py<PyList>> {
+        let list = PyList::empty(py);
+        self.many(py, most, Timeout::new(timeout)?, |sample| list.append(Py::new(py, sample)?))?;
+        Ok(list.unbind())
+    }
+
+    /// Fill a buffer with messages of so many bytes each, one behind the other, and wait for one at least; return how many.
+    fn _recv_into(&self, py: Python<'_>, rows: &Bound<'_, PyAny>, each: usize, timeout: Option<f64>) -> PyResult<usize> {
+        let timeout = Timeout::new(timeout)?;
+        let mut rows = Writable::new(rows)?;
+        loop {
+            match self.fill(&mut rows, each)? {
+                0 if rows.len() < each.max(1) => return Ok(0),
+                0 if self.wait(py, timeout)? => {}
+                0 => return Err(self.empty(py, timeout)),
+                count => return Ok(count),
+            }
+        }
+    }
+
+    /// Begin to wait for a message, for a task.
+    fn _begin_wait(&self) -> PyResult<Pending> {
+        Pending::new(&self.handle, self.operation()?, |_, _| Ok(true))
+    }
+
+    /// How many messages it has got.
+    #[getter]
+    fn received(&self) -> u64 {
+        self.state().received
+    }
+
+    /// How many messages were gone before it could get them.
+    #[getter]
+    fn missed(&self) -> u64 {
+        let state = self.state();
+        state.missed + state.gone
+    }
+
+    /// How many messages were published that it has not got yet, those that are gone by now included.
+    #[getter]
+    fn lag(&self) -> PyResult<u64> {
+        self.check_open()?;
+        let newest = self.outlet().channel()?.newest();
+        Ok((newest + 1).saturating_sub(self.state().cursor))
+    }
+
+    /// ``"latest"``, ``"drop"`` or ``"block"``.
+    #[getter]
+    fn policy(&self) -> &'static str {
+        policy_name(self.policy)
+    }
+
+    /// How many of the last messages it asked for when it began.
+    #[getter]
+    fn history(&self) -> u64 {
+        self.history
+    }
+
+    /// Whether `close` was called, or its topic was closed.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.check_open().is_err()
+    }
+
+    /// The topic.
+    #[getter]
+    fn topic(&self) -> &Py<Topic> {
+        &self.topic
+    }
+
+    /// End it: publishers wait for it no more. Samples that were received stay good. Closing twice is fine.
+    ///
+    /// Example:
+    ///     >>> from samemap import Topic
+    ///     >>> with Topic().subscribe() as sub:
+    ///     ...     pass
+    ///     >>> sub.closed
+    ///     True
+    fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        let reception = self.state().reception.take();
+        if let Some(reception) = reception {
+            reception.end();
+        }
+        self.handle.close();
+    }
+}
+
+impl Subscription {
+    /// Copies messages of `each` bytes into the rows; returns how many.
+    fn fill(&self, rows: &mut Writable, each: usize) -> PyResult<usize> {
+        self.check_open()?;
+        let outlet = self.outlet();
+        let segment = self.handle.segment();
+        let mut state = self.state();
+        self.settle(&mut state)?;
+        let state = &mut *state;
+        let channel = outlet.arrangement.channel(segment).map_err(|error| raise(segment, &error))?;
+        let most = rows.len().checked_div(each).unwrap_or(0);
+        let latest = self.policy == Policy::Latest;
+        // Publishers who wait are let on before all is read.
+        let often = (outlet.arrangement.shape().slots / 4).max(1);
+        let (mut done, mut wrong, mut published) = (0, None, 0);
+        while done < most && wrong.is_none() {
+            let before = state.cursor;
+            let found = channel.receive(&mut state.cursor, latest, |at, slot, label, seq| {
+                if label.length != each as u64 {
+                    return slot.is_still(seq).then(|| wrong = Some((seq, label.length)));
+                }
+                let copied = outlet.arrangement.read(segment, at, rows.row(done, each));
+                published = label.published;
+                (copied.is_ok() && slot.is_still(seq)).then_some(())
+            });
+            let Some((seq, ())) = found else {
+                state.gone += state.cursor.saturating_sub(before);
+                break;
+            };
+            if wrong.is_some() {
+                state.cursor = seq;
+                break;
+            }
+            state.missed += state.gone + seq.saturating_sub(before);
+            state.gone = 0;
+            state.received += 1;
+            done += 1;
+            if done.is_multiple_of(often) {
+                self.note(state, None)?;
+            }
+        }
+        segment.check().map_err(|error| raise(segment, &error))?;
+        if done > 0 {
+            self.note(state, None)?;
+            if let Some(reception) = &state.reception {
+                channel.count_delay(reception.place, now().saturating_sub(published));
+            }
+        }
+        match wrong {
+            Some((seq, length)) if done == 0 => Err(PyValueError::new_err(format!(
+                "message {seq} has {length} bytes, and {each} were expected: somebody publishes something else here"
+            ))),
+            _ => Ok(done),
+        }
+    }
+}

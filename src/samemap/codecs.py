@@ -1,0 +1,207 @@
+"""Which codec messages have: the one to `choose` for something new, or the one `recorded` in a file."""
+
+from __future__ import annotations
+
+import operator
+
+from .encodings import BytesCodec, Codec, MsgspecCodec, NumpyCodec, PickleCodec
+from .errors import SegmentMismatch
+
+# Not from typing, whose import alone costs as much as the interpreter's own start.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Literal, TypeAlias
+
+    from numpy.typing import DTypeLike
+
+    from .encodings import Shape
+
+    CodecName: TypeAlias = Literal["bytes", "numpy", "msgspec", "pickle"]
+
+__all__ = [
+    "DEFAULT_MAX_MESSAGE",
+    "LONGEST_DESCRIPTION",
+    "BytesCodec",
+    "Codec",
+    "MsgspecCodec",
+    "NumpyCodec",
+    "PickleCodec",
+    "choose",
+    "recorded",
+]
+
+#: Bytes of a slot where messages are of different sizes and nobody says how large they get.
+DEFAULT_MAX_MESSAGE = 64 << 10
+
+#: Bytes that a codec's part of the schema may have; the file has room for 3968, and others write there, too.
+LONGEST_DESCRIPTION = 3600
+
+_NAMES = ("bytes", "numpy", "msgspec", "pickle")
+
+
+def choose(
+    *,
+    shape: Shape | None = None,
+    dtype: DTypeLike | None = None,
+    type: Any = None,  # noqa: A002 - what users call it
+    codec: CodecName | None = None,
+    max_message: int | None = None,
+) -> tuple[Codec, int]:
+    """Choose the codec of something new.
+
+    Args:
+        shape: Messages are arrays of this shape; of ``float64`` if there is no ``dtype``, as elsewhere in numpy.
+        dtype: Messages are arrays of this dtype; single elements if there is no ``shape``.
+        type: Messages are objects of this type.
+        codec: ``"pickle"`` for any object; ``"msgspec"`` for what msgspec knows, without a type; others go with the
+            above by themselves. With nothing at all, messages are bytes.
+        max_message: Bytes of the largest message, where they differ; 64 KiB if it is not given.
+
+    Returns:
+        The codec, and the bytes that a slot needs.
+
+    Raises:
+        ModuleNotFoundError: What it needs is not installed.
+        TypeError: An argument is of the wrong kind.
+        ValueError: They make no sense together, or what they say is too long for the file.
+
+    Example:
+        >>> codec, room = choose(shape=(480, 640), dtype="u1")
+        >>> codec.name, room
+        ('numpy', 307200)
+        >>> choose(shape=3, codec="pickle")
+        Traceback (most recent call last):
+        ValueError: shape= makes no sense with codec='pickle': ...
+    """
+    name = _wanted(shape, dtype, type, codec) or "bytes"
+    if name == "numpy":
+        if shape is None and dtype is None:
+            raise ValueError("codec='numpy' makes no sense alone: say shape= and dtype=")
+        if max_message is not None:
+            raise ValueError(
+                f"max_message={max_message} makes no sense with {_named(shape=shape, dtype=dtype)}: "
+                "all these messages have the same size"
+            )
+        arrays = NumpyCodec(() if shape is None else shape, dtype)
+        return _short_enough(arrays), arrays.size
+    room = DEFAULT_MAX_MESSAGE if max_message is None else operator.index(max_message)
+    if room < 1 or max_message is True:
+        raise ValueError(f"max_message={max_message} leaves no room for a message: at least 1 byte")
+    if name == "msgspec":
+        return _short_enough(MsgspecCodec(type)), room
+    return PickleCodec() if name == "pickle" else BytesCodec(), room
+
+
+def recorded(
+    schema: Mapping[str, object],
+    called: str,
+    *,
+    shape: Shape | None = None,
+    dtype: DTypeLike | None = None,
+    type: Any = None,  # noqa: A002 - what users call it
+    codec: CodecName | None = None,
+) -> Codec:
+    """Make the codec of something that exists, as its file describes it.
+
+    Args:
+        schema: What the file says: what `Codec.schema` returned, and whatever else; nothing in it is trusted.
+        called: The thing, for messages.
+        shape: The shape that the caller insists on; ``None`` takes it as it is, as for the others.
+        dtype: The dtype.
+        type: The type. Without it, objects come back as dictionaries, lists, numbers and text.
+        codec: The codec. ``"pickle"`` must be asked for, because it can run any program.
+
+    Returns:
+        The codec.
+
+    Raises:
+        ModuleNotFoundError: What it needs is not installed.
+        SegmentMismatch: It is not what the caller insists on, or not what this version knows; a ``ValueError``.
+        TypeError: An argument is of the wrong kind.
+        ValueError: The arguments make no sense together.
+
+    Example:
+        >>> schema = NumpyCodec((480, 640), "f4").schema()
+        >>> recorded(schema, "Topic 'cam'").size
+        1228800
+        >>> recorded(schema, "Topic 'cam'", shape=(480, 640), dtype="f8")
+        Traceback (most recent call last):
+        samemap.errors.SegmentMismatch: Topic 'cam' disagrees with what was asked for:
+          dtype: float32 in the file, float64 asked for
+        open it without shape= and dtype= to take it as it is, or give yours another name
+    """
+    name = schema.get("codec")
+    if name not in _NAMES:
+        raise SegmentMismatch(
+            f"{called} has messages of codec {name!r}, and this version of samemap knows {', '.join(_NAMES)}: "
+            "open it with the version that made it"
+        )
+    wanted = _wanted(shape, dtype, type, codec)
+    if name == "pickle" and wanted is None:
+        raise SegmentMismatch(
+            f"{called} has messages that are pickles, and unpickling can run any program: if you trust all who can "
+            "write to it, open it with codec='pickle'"
+        )
+    found = _rebuilt(schema, called, type)
+    if wanted is None:
+        return found
+    if wanted != name:
+        lines = [f"codec: {_told(found)} in the file, {wanted} asked for"]
+    elif isinstance(found, NumpyCodec):
+        lines = _array_differences(found, shape, dtype)
+    elif isinstance(found, MsgspecCodec) and type is not None:
+        asked = MsgspecCodec(type)
+        lines = found.differences(asked)
+        found = asked
+    else:
+        lines = []
+    if lines:
+        options = _named(shape=shape, dtype=dtype, type=type, codec=codec)
+        cure = "open it with codec='pickle'" if name == "pickle" else f"open it without {options} to take it as it is"
+        raise SegmentMismatch(
+            "\n".join(
+                [
+                    f"{called} disagrees with what was asked for:",
+                    *(f"  {line}" for line in lines),
+                    f"{cure}, or give yours another name",
+                ]
+            )
+        )
+    return found
+
+
+def _wanted(shape: object, dtype: object, type: object, codec: str | None) -> str | None:  # noqa: A002 - as above
+    """Return which codec the arguments speak of; ``None`` when there are none."""
+    if codec is not None and codec not in _NAMES:
+        raise ValueError(f"codec={codec!r} is none of {', '.join(map(repr, _NAMES))}")
+    arrays = _named(shape=shape, dtype=dtype)
+    if arrays and type is not None:
+        raise ValueError(f"{arrays} makes no sense with type=: messages are either arrays or objects of a type")
+    if arrays and codec not in (None, "numpy"):
+        raise ValueError(f"{arrays} makes no sense with codec={codec!r}: leave out the one or the other")
+    if type is not None and codec not in (None, "msgspec"):
+        raise ValueError(f"type= makes no sense with codec={codec!r}: leave out the one or the other")
+    return codec or ("numpy" if arrays else None if type is None else "msgspec")
+
+
+def _named(**options: object) -> str:
+    """Return the names of the options that were given, as a caller writes them."""
+    return " and ".join(f"{name}=" for name, value in options.items() if value is not None)
+
+
+def _rebuilt(schema: Mapping[str, object], called: str, type: object) -> Codec:  # noqa: A002 - as above
+    """Make the codec that a file describes; not of arguments, whose errors are others."""
+    name = schema["codec"]
+    if name == "bytes":
+        return BytesCodec()
+    if name == "pickle":
+        return PickleCodec()
+    try:
+        if name == "numpy":
+            from . import dtypes
+
+            return NumpyCodec(schema["shape"], dtypes.rebuild(schema["dtype"]))  # type: ignore[arg-type] # see below
+        return MsgspecCodec(described=schema)
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
+        raise SegmentMismatch(f"{called} has a damaged description of its messages: {error!r}") from None
