@@ -10,9 +10,12 @@ The floors, from the ground up; imports run downwards only:
 - ``samemap.handles``: descriptors that travel over sockets.
 - ``samemap.opening``: what all constructors check.
 - ``samemap.records``: what objects tell about themselves.
-- ``samemap.brokenbarrier``, ``samemap.exhaustion``: errors by themselves, because their base classes are costly to import.
+- ``samemap.brokenbarrier``, ``samemap.exhaustion``: errors by themselves, because their base classes are costly to
+  import.
 - ``samemap.errors``: what is raised beside Python's own errors.
-- ``samemap.codecs``: how objects become bytes and come back.
+- ``samemap.dtypes``, ``samemap.typeinfo``, ``samemap.pickles``, ``samemap.fitting``, ``samemap.encodings``,
+  ``samemap.codecs``: how objects become bytes and come back.
+- ``samemap.traffic``: what topics tell of themselves.
 - ``samemap.travel``: how objects go to other processes.
 - ``samemap.departure``: leaving rosters when the process ends.
 - ``samemap.aio``: waiting in asyncio, on one thread.
@@ -35,20 +38,21 @@ from .conditions import Condition, ConditionStats
 from .counters import Counter, CounterStats
 from .errors import AcquireTimeout, OwnerDied, SegmentMismatch, SegmentTruncated
 from .events import Event, EventStats
-from .latest import Latest, LatestStats
 from .locks import Lock, LockStats, RLock
 from .namespaces import Namespace, NamespaceStats
 from .readwritelock import ReadWriteLock, ReadWriteLockStats
 from .records import Holder, Share
 from .region import Region, RegionStats
 from .semaphores import BoundedSemaphore, Semaphore, SemaphoreStats
-from .subscriptions import Subscription
-from .topics import Publisher, Subscriber, Topic, TopicStats
 from .waiting import wait, wait_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .errors import BrokenBarrierError, Empty, Full
+    from .latest import Latest, LatestStats
+    from .subscriptions import Subscription
+    from .topics import Topic
+    from .traffic import Publisher, Subscriber, TopicStats
 
 __all__ = [
     "PAGE_SIZE",
@@ -97,11 +101,30 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    # Only when somebody asks: they import threading.
-    if name in ("BrokenBarrierError", "Empty", "Full"):
-        from . import errors
+#: What is imported only when somebody asks for it, and from where: errors that import threading, and topics, with their
+#: codecs, which cost as much as all of the lock family.
+_LATER = {
+    "BrokenBarrierError": "errors",
+    "Empty": "errors",
+    "Full": "errors",
+    "Latest": "latest",
+    "LatestStats": "latest",
+    "Publisher": "traffic",
+    "Subscriber": "traffic",
+    "Subscription": "subscriptions",
+    "Topic": "topics",
+    "TopicStats": "traffic",
+}
 
-        found = globals()[name] = getattr(errors, name)
-        return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found = globals()[name] = getattr(import_module(f".{_LATER[name]}", __name__), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -28,6 +28,7 @@ __all__ = [
     "NumpyCodec",
     "PickleCodec",
     "choose",
+    "read",
     "recorded",
 ]
 
@@ -91,6 +92,34 @@ def choose(
     if name == "msgspec":
         return _short_enough(MsgspecCodec(type)), room
     return PickleCodec() if name == "pickle" else BytesCodec(), room
+
+
+def read(schema: str) -> dict[str, object]:
+    """Read a segment's schema.
+
+    Args:
+        schema: Its text.
+
+    Returns:
+        What it says, for `recorded`.
+
+    Raises:
+        SegmentMismatch: It is no JSON object.
+
+    Example:
+        >>> read('{"codec": "bytes"}')
+        {'codec': 'bytes'}
+    """
+    import json
+
+    try:
+        found = json.loads(schema)
+    # RecursionError: thousands of brackets, which only damage brings about.
+    except (RecursionError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise SegmentMismatch(f"a schema is a JSON object, and this one is not: {schema!r}")
+    return found
 
 
 def recorded(
@@ -205,3 +234,34 @@ def _rebuilt(schema: Mapping[str, object], called: str, type: object) -> Codec: 
         return MsgspecCodec(described=schema)
     except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise SegmentMismatch(f"{called} has a damaged description of its messages: {error!r}") from None
+
+
+def _array_differences(found: NumpyCodec, shape: Shape | None, dtype: DTypeLike | None) -> list[str]:
+    from . import dtypes
+
+    lines = []
+    # A dtype that is itself an array insists on a shape, too.
+    asked = NumpyCodec(() if shape is None else shape, found.dtype if dtype is None else dtype)
+    if dtype is not None:
+        lines += dtypes.differences(found.dtype, asked.dtype)
+    if (shape is not None or asked.shape) and found.shape != asked.shape:
+        lines.append(f"shape: {found.shape} in the file, {asked.shape} asked for")
+    return lines
+
+
+def _told(codec: Codec) -> str:
+    if isinstance(codec, NumpyCodec):
+        return f"numpy (shape {codec.shape}, dtype {codec.dtype})"
+    return f"msgspec (type {codec.type_name})" if isinstance(codec, MsgspecCodec) else codec.name
+
+
+def _short_enough(codec: Codec) -> Codec:
+    import json
+
+    length = len(json.dumps(codec.schema()))
+    if length > LONGEST_DESCRIPTION:
+        raise ValueError(
+            f"the description of these messages has {length} bytes, and a file has room for {LONGEST_DESCRIPTION}: "
+            "have fewer fields or shorter names, or send the objects with codec='pickle'"
+        )
+    return codec

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    import numpy as np
 
 __all__ = ["describe", "differences", "rebuild", "refuse_unshareable"]
 
@@ -100,8 +100,6 @@ def rebuild(description: object) -> np.dtype[Any]:
 
 
 def _rebuilt(description: Any) -> np.dtype[Any]:
-    import numpy as np
-
     if isinstance(description, str):
         if not re.fullmatch(_PLAIN, description):
             raise ValueError(f"{description!r} is not how numpy writes a dtype")
@@ -141,7 +139,7 @@ def differences(found: np.dtype[Any], asked: np.dtype[Any]) -> list[str]:
         for name in {**there, **wanted}
         if there.get(name) != wanted.get(name)
     ]
-    if found.itemsize != asked.itemsize:
+    if not lines and found.itemsize != asked.itemsize:
         lines.append(f"bytes of a record: {found.itemsize} in the file, {asked.itemsize} asked for")
     # The same fields at the same places, in another order: numpy takes tuples for records in that order.
     return lines or [f"order of the fields: {', '.join(there)} in the file, {', '.join(wanted)} asked for"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from . import _core
+
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,9 +14,18 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
     from typing_extensions import Buffer
 
+    from .typeinfo import Described
+
     Shape: TypeAlias = SupportsIndex | Iterable[SupportsIndex]
+    #: numpy's own types say that arrays are buffers only where Python itself knows what a buffer is, from 3.12.
+    Encoded: TypeAlias = Buffer | NDArray[Any] | tuple[Buffer, ...]
 
 __all__ = ["BytesCodec", "Codec", "MsgspecCodec", "NumpyCodec", "PickleCodec"]
+
+
+#: What has its bytes at the same place for as long as it lives. An array over anything else needs a memoryview for
+#: that; but not over these, and nobody can then release that memoryview behind the array's back.
+_LASTING = frozenset({bytes, getattr(_core, "Pin", bytes), getattr(_core, "Blank", bytes)})
 
 
 class Codec:
@@ -33,7 +44,7 @@ class Codec:
         """Describe it for the file, with nothing but what JSON has, so that `recorded` can make it again."""
         return {"codec": self.name}
 
-    def encode(self, value: Any) -> Buffer | tuple[Buffer, ...]:
+    def encode(self, value: Any) -> Encoded:
         """Return the bytes of a message: in one piece, or in parts that follow one another.
 
         They may be the value's own bytes, so the value must not change until they are used.
@@ -78,6 +89,19 @@ class Codec:
         """
         return _flat(buffer)
 
+    def seal(self, frame: Any) -> None:
+        """Keep what `frame` returned from being written to, now that others read the message.
+
+        Args:
+            frame: What `frame` returned. Views that were made of it are not found.
+        """
+        try:
+            # Nothing makes a memoryview read-only, but this makes it useless.
+            frame.release()
+        except BufferError:
+            # Something has a view of it.
+            return
+
 
 class BytesCodec(Codec):
     """Bytes as they are.
@@ -121,9 +145,11 @@ class BytesCodec(Codec):
             >>> BytesCodec().array(b"four")
             array([102, 111, 117, 114], dtype=uint8)
         """
-        np = _numpy("sample.array")
-        view = _flat(buffer).toreadonly()
-        return np.ndarray((len(view),), np.uint8, view)
+        numpy = _numpy("arrays over messages")
+        if type(buffer) not in _LASTING:
+            buffer = _flat(buffer).toreadonly()
+        found: NDArray[Any] = numpy.ndarray((len(buffer),), numpy.uint8, buffer)  # type: ignore[arg-type] # it has one
+        return found
 
 
 class NumpyCodec(Codec):
@@ -154,30 +180,32 @@ class NumpyCodec(Codec):
         ValueError: a message has shape (2, 3) and dtype uint8, and this has shape (3, 2) and dtype uint8: ...
     """
 
-    __slots__ = ("_exported", "_ndarray", "dtype", "shape", "size")
+    __slots__ = ("_exported", "_fitted", "_fitted_many", "_ndarray", "dtype", "shape", "size")
     name = "numpy"
 
-    def __init__(self, shape: Shape, dtype: DTypeLike) -> None:
-        np = _numpy("shape= and dtype=")
-        from . import arrays, dtypes
+    def __init__(self, shape: Shape, dtype: DTypeLike | None) -> None:
+        numpy = _numpy("messages with shape= or dtype=")
+        from . import arrays, dtypes, fitting
 
-        kind = np.dtype(dtype)
+        kind: np.dtype[Any] = numpy.dtype(dtype)
         self.shape: tuple[int, ...] = (*arrays._dimensions(shape), *kind.shape)
         dtypes.refuse_unshareable(kind.base)
         # Made from its own description, so that it is what others will read, to the letter.
         self.dtype: np.dtype[Any] = dtypes.rebuild(dtypes.describe(kind.base))
         if any(n < 1 for n in self.shape):
             raise ValueError(f"shape {self.shape} has no elements, so that there is nothing to send")
-        self.size: int = self.dtype.itemsize
-        for n in self.shape:
-            self.size *= n
-        self._ndarray = np.ndarray
+        element = numpy.empty((), self.dtype)
+        # Takes no memory, and raises where numpy has no such arrays: of too many axes, or too large.
+        self.size: int = numpy.broadcast_to(element, self.shape).nbytes
+        self._ndarray: Any = numpy.ndarray
+        self._fitted = fitting.fitted
+        self._fitted_many = fitting.fitted_many
         # numpy does not export all dtypes, dates for one; but it does anonymous bytes of the same number.
         try:
-            memoryview(np.empty((), self.dtype))
+            memoryview(element)
             self._exported = None
         except ValueError:
-            self._exported = np.dtype((np.void, self.dtype.itemsize))
+            self._exported = numpy.dtype((numpy.void, self.dtype.itemsize))
 
     def schema(self) -> Mapping[str, object]:
         """Describe shape and dtype.
@@ -198,13 +226,12 @@ class NumpyCodec(Codec):
             and value.shape == self.shape
             and value.flags.c_contiguous
         ):
-            from .fitting import fitted
-
-            value = fitted(value, self.dtype, self.shape)
-        return value if self._exported is None else value.view(self._exported)
+            value = self._fitted(value, self.dtype, self.shape)
+        found: NDArray[Any] = value if self._exported is None else value.view(self._exported)
+        return found
 
     def encode_many(self, values: Any) -> tuple[NDArray[Any], int]:
-        """Return the bytes of several messages, one after the other, and how many they are.
+        r"""Return the bytes of several messages, one after the other, and how many they are.
 
         Args:
             values: An array with an axis more, the first; or a list of what `encode` takes.
@@ -216,7 +243,7 @@ class NumpyCodec(Codec):
         Example:
             >>> many, n = NumpyCodec(2, "u1").encode_many([(1, 2), (3, 4), (5, 6)])
             >>> bytes(many), n
-            (b'\\x01\\x02\\x03\\x04\\x05\\x06', 3)
+            (b'\x01\x02\x03\x04\x05\x06', 3)
         """
         if not (
             type(values) is self._ndarray
@@ -225,9 +252,7 @@ class NumpyCodec(Codec):
             and values.shape[1:] == self.shape
             and values.flags.c_contiguous
         ):
-            from .fitting import fitted_many
-
-            values = fitted_many(values, self.dtype, self.shape)
+            values = self._fitted_many(values, self.dtype, self.shape)
         return (values if self._exported is None else values.view(self._exported)), values.shape[0]
 
     def empty(self, n: int) -> NDArray[Any]:
@@ -240,7 +265,8 @@ class NumpyCodec(Codec):
             >>> NumpyCodec((2, 3), "u1").empty(5).shape
             (5, 2, 3)
         """
-        return self._ndarray((n, *self.shape), self.dtype)
+        found: NDArray[Any] = self._ndarray((n, *self.shape), self.dtype)
+        return found
 
     def decode(self, buffer: Buffer) -> Any:
         """Return a message as `array` does; where there is one element only, that."""
@@ -255,26 +281,36 @@ class NumpyCodec(Codec):
             >>> array.tolist(), array.flags.writeable
             ([[102, 111], [117, 114]], False)
         """
-        # A memoryview of our own, because it is what keeps the bytes exported: an array by itself would not.
-        view = memoryview(buffer)
-        if view.nbytes != self.size:
+        if type(buffer) in _LASTING:
+            length = len(buffer)  # type: ignore[arg-type] # they have one
+        else:
+            # It keeps the bytes exported, as long as the array has it: the array by itself would not.
+            buffer = memoryview(buffer).toreadonly()
+            length = buffer.nbytes
+        if length != self.size:
             raise ValueError(
-                f"a message of shape {self.shape} and dtype {self.dtype} has {self.size} bytes, not {view.nbytes}"
+                f"a message of shape {self.shape} and dtype {self.dtype} has {self.size} bytes, not {length}"
             )
-        if not view.readonly:
-            view = view.toreadonly()
-        return self._ndarray(self.shape, self.dtype, view)
+        found: NDArray[Any] = self._ndarray(self.shape, self.dtype, buffer)
+        return found
 
     def frame(self, buffer: Buffer) -> NDArray[Any]:
-        """Return a writable array over the bytes.
+        r"""Return a writable array over the bytes.
 
         Example:
             >>> slot = bytearray(4)
             >>> NumpyCodec((2, 2), "u1").frame(slot)[1] = 7
             >>> slot
-            bytearray(b'\\x00\\x00\\x07\\x07')
+            bytearray(b'\x00\x00\x07\x07')
         """
-        return self._ndarray(self.shape, self.dtype, memoryview(buffer))
+        if type(buffer) not in _LASTING:
+            buffer = memoryview(buffer)
+        found: NDArray[Any] = self._ndarray(self.shape, self.dtype, buffer)
+        return found
+
+    def seal(self, frame: NDArray[Any]) -> None:
+        """Make a frame read-only."""
+        frame.flags.writeable = False
 
 
 class MsgspecCodec(Codec):
@@ -315,8 +351,9 @@ class MsgspecCodec(Codec):
             ) from None
         from . import typeinfo
 
+        self._described: Described
         if wanted is None:
-            self._described = described or {"type": "Any", "types": {}}
+            self._described = typeinfo.checked({"type": "Any", "types": {}} if described is None else described)
             self._classes = None
         else:
             self._described = typeinfo.describe(wanted)
@@ -329,8 +366,19 @@ class MsgspecCodec(Codec):
         self._error = msgspec.DecodeError
 
     @property
-    def _called(self) -> str:
+    def type_name(self) -> str:
+        """What people call the type."""
         return str(self._described["type"])
+
+    def differences(self, asked: MsgspecCodec) -> list[str]:
+        """Tell where the types of this one, which is in a file, and of another one differ.
+
+        Args:
+            asked: The one that the caller insists on.
+        """
+        from . import typeinfo
+
+        return typeinfo.differences(self._described, asked._described)
 
     def schema(self) -> Mapping[str, object]:
         """Describe the type, field by field.
@@ -345,14 +393,14 @@ class MsgspecCodec(Codec):
         """Return the MessagePack of an object. What is in it is looked at by whoever reads it, as msgspec does."""
         if self._classes is not None and not isinstance(value, self._classes):
             raise TypeError(
-                f"a message is a {self._called}, and {_short(value)} is a {type(value).__name__}: "
-                f"make it one, as with msgspec.convert(value, {self._called})"
+                f"a message is a {self.type_name}, and {_short(value)} is a {type(value).__name__}: "
+                f"make it one, as with msgspec.convert(value, {self.type_name})"
             )
         try:
             return self._encode(value)
         except TypeError as error:
             raise TypeError(
-                f"{_short(value)} cannot be sent as {self._called}: {error}; "
+                f"{_short(value)} cannot be sent as {self.type_name}: {error}; "
                 "make it of Python's own types, or send any object with codec='pickle'"
             ) from None
 
@@ -362,7 +410,7 @@ class MsgspecCodec(Codec):
             return self._decode(buffer)
         except ValueError as error:
             kind = type(error) if isinstance(error, self._error) else self._error
-            raise kind(f"a message is no {self._called}: {error}") from None
+            raise kind(f"a message is no {self.type_name}: {error}") from None
 
 
 class PickleCodec(Codec):
@@ -406,7 +454,7 @@ def _numpy(what: str) -> Any:
     try:
         import numpy as np
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{what} needs numpy: pip install 'samemap[numpy]'", name=error.name) from None
+        raise ModuleNotFoundError(f"{what} need numpy: pip install 'samemap[numpy]'", name=error.name) from None
     return np
 
 

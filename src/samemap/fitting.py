@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["fitted", "fitted_many"]
@@ -38,25 +39,25 @@ def fitted(value: object, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArr
         Traceback (most recent call last):
         TypeError: a message has shape (3,) and dtype float32, and this has shape (3,) and dtype float64: ...
     """
-    import numpy as np
-
     if isinstance(value, list | tuple) and dtype.names is not None:
         return _records(value, dtype, shape)
     found = _array(value, dtype)
     if found.dtype.hasobject:
         raise TypeError(f"a message has shape {shape} and dtype {dtype}, and {_short(value)} cannot be made into that")
     if found.shape != shape:
-        raise ValueError(f"{_disagreement(found, dtype, shape)}: give it that shape, or send it somewhere else")
-    if not _keeps_all(value, found, dtype):
+        raise ValueError(f"{_disagreement(found, dtype, shape)}: give it that shape first, as with array.reshape() or array[...]")
+    if np.can_cast(found.dtype, dtype, "safe"):
+        return found.astype(dtype, order="C", copy=False, subok=False)
+    if not _is_only_wider(value, found, dtype):
         raise TypeError(
             f"{_disagreement(found, dtype, shape)}: convert it first, as with array.astype({dtype.str!r}), "
             "if what that loses is not needed"
         )
     try:
         with np.errstate(over="raise"):
-            return found.astype(dtype, order="C", copy=False, subok=False)
+            return found.astype(dtype, order="C")
     except FloatingPointError:
-        raise ValueError(f"a message has dtype {dtype}, and numbers here are too large for that") from None
+        raise ValueError(f"a message has dtype {dtype}, and {_short(value)} has numbers too large for it") from None
 
 
 def fitted_many(values: object, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
@@ -79,8 +80,6 @@ def fitted_many(values: object, dtype: np.dtype[Any], shape: tuple[int, ...]) ->
         >>> fitted_many([(1, 2), (3, 4), (5, 6)], np.dtype("u1"), (2,)).shape
         (3, 2)
     """
-    import numpy as np
-
     if isinstance(values, list | tuple):
         if not values:
             return np.empty((0, *shape), dtype)
@@ -96,8 +95,6 @@ def fitted_many(values: object, dtype: np.dtype[Any], shape: tuple[int, ...]) ->
 
 def _records(value: list[Any] | tuple[Any, ...], dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     """Make records of tuples, field by field, because numpy would cut what does not fit."""
-    import numpy as np
-
     # What is between the fields is sent too, so it must not be what happened to be there.
     found = np.zeros(shape, dtype)
     if shape:
@@ -119,8 +116,6 @@ def _records(value: list[Any] | tuple[Any, ...], dtype: np.dtype[Any], shape: tu
 
 
 def _array(value: object, dtype: np.dtype[Any]) -> NDArray[Any]:
-    import numpy as np
-
     if isinstance(value, bytes) and dtype.kind != "S":
         value = memoryview(value)
     found = np.asarray(value)
@@ -133,14 +128,10 @@ def _array(value: object, dtype: np.dtype[Any]) -> NDArray[Any]:
     return found
 
 
-def _keeps_all(value: object, found: NDArray[Any], dtype: np.dtype[Any]) -> bool:
-    import numpy as np
-
-    if np.can_cast(found.dtype, dtype, "safe"):
-        return True
+def _is_only_wider(value: object, found: NDArray[Any], dtype: np.dtype[Any]) -> bool:
+    """Tell whether it does not convert safely only because Python's own numbers, which are the widest, do not."""
     if isinstance(value, np.generic) or not isinstance(value, bool | int | float | complex | list | tuple):
         return False
-    # Of Python's own numbers there is only one size, so that it means nothing.
     if found.dtype.kind in "iu" and dtype.kind in "iu":
         limits = np.iinfo(dtype)
         low, high = (int(found.min()), int(found.max())) if found.size else (0, 0)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self, Unpack
 
     from ._core import Sample, Segment
-    from .codecs import Codec
+    from .encodings import Codec
     from .segments import Making, Mode, Name, Options, Plan, Trust
     from .topics import Choice
 
@@ -47,9 +47,9 @@ class LatestStats(Record):
 class Latest(Closing, Compiled):
     """The newest value of something, for any number of processes: always whole, and never waited for.
 
-    Who sets it waits for nobody, and whoever gets it has the newest, whole, as a copy of its own. It may be read by those who
-    may only read the file. ``with latest:`` closes it at the end. ``Latest(name)`` opens it, or creates it when it is
-    missing; `create` and `open` insist. What a value is, is said as for `Topic`.
+    Who sets it waits for nobody, and whoever gets it has the newest, whole, as a copy of its own. It may be read by
+    those who may only read the file. ``with latest:`` closes it at the end. ``Latest(name)`` opens it, or creates it
+    when it is missing; `create` and `open` insist. What a value is, is said as for `Topic`.
 
     Args:
         name: As for `Lock`.
@@ -131,7 +131,7 @@ class Latest(Closing, Compiled):
         return cls._make("create", name, (choice,), cls._plan(choice, max_size), **options)
 
     @classmethod
-    def open(  # type: ignore[override] # with what a value is
+    def open(
         cls,
         name: str | os.PathLike[str],
         *,
@@ -161,8 +161,8 @@ class Latest(Closing, Compiled):
         Raises:
             FileNotFoundError: It does not exist, also after ``wait`` seconds.
             PermissionError: It belongs to another user, or may not be opened in that mode.
-            SegmentMismatch: The file is something else, or for other values, which the message compares field by field; a
-                ``ValueError``.
+            SegmentMismatch: The file is something else, or for other values, which the message compares field by
+                field; a ``ValueError``.
 
         Example:
             >>> Latest.open("doc-missing", wait=0.01)

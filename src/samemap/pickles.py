@@ -78,11 +78,15 @@ def restored(message: Buffer) -> object:
         >>> bytes(view), view.readonly
         (b'seen, not copied', True)
     """
-    whole = memoryview(message).cast("B").toreadonly()
+    whole = memoryview(message)
+    if whole.ndim != 1 or whole.format != "B":
+        whole = whole.cast("B")
     if len(whole) < _HEAD.size:
         raise ValueError(f"a pickled message has {_HEAD.size} bytes or more, and this one {len(whole)}: it is damaged")
     count, length = _HEAD.unpack_from(whole)
     room = len(whole) - _HEAD.size
+    if count == 0 and length == room:
+        return pickle.loads(whole[_HEAD.size :])  # noqa: S301 - who opened it has asked for it
     if count > room // _HEAD.size or length > room - count * _HEAD.size:
         raise ValueError(
             f"a message of {len(whole)} bytes has no room for a pickle of {length} bytes and the places of "
@@ -98,8 +102,9 @@ def restored(message: Buffer) -> object:
             f"at {end}: it is damaged"
         )
     first = _HEAD.size * (1 + count)
-    buffers = [whole[start : start + size] for start, size in zip(starts, lengths, strict=True)]
-    return pickle.loads(whole[first : first + length], buffers=buffers)  # noqa: S301 - who opened it has asked for it
+    shown = whole.toreadonly()
+    buffers = [shown[start : start + size] for start, size in zip(starts, lengths, strict=True)]
+    return pickle.loads(whole[first : first + length], buffers=buffers)  # noqa: S301 - as above
 
 
 def _places(pickled: int, lengths: Iterable[int]) -> tuple[tuple[int, ...], int]:

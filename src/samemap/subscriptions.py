@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from . import aio
+from . import aio, encodings
 from ._core import Subscription as Compiled
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn, Self
 
     from ._core import Sample
-    from .topics import Topic
 
 __all__ = ["Subscription"]
 
@@ -22,9 +21,9 @@ __all__ = ["Subscription"]
 class Subscription(Compiled):
     """A reader of a `Topic`, made by `Topic.subscribe`.
 
-    ``for sample in subscription`` and ``async for`` receive until it, or its topic, is closed; so does `recv` one by one.
-    `wait` waits for several of them, and for locks and events, at once. Threads may share one: each message goes to one
-    of them. A fork's child goes on from where it was forked, as a subscription of its own.
+    ``for sample in subscription`` and ``async for`` receive until it, or its topic, is closed; so does `recv` one by
+    one. `wait` waits for several of them, and for locks and events, at once. Threads may share one: each message goes
+    to one of them. A fork's child goes on from where it was forked, as a subscription of its own.
 
     Args:
         topic: The topic.
@@ -41,11 +40,6 @@ class Subscription(Compiled):
     """
 
     __slots__ = ()
-
-    if TYPE_CHECKING:
-
-        @property
-        def topic(self) -> Topic: ...
 
     def recv_many(self, most: int | None = None, timeout: float | None = None) -> Any:
         """Receive all messages that are there, and wait for one at least.
@@ -72,9 +66,9 @@ class Subscription(Compiled):
             array([1.5, 2.5, 3.5])
         """
         topic = self.topic
-        codec = topic._codec
+        codec: encodings.Codec = topic._codec
         most = topic.slots if most is None else most
-        if codec.size is not None:
+        if isinstance(codec, encodings.NumpyCodec):
             rows = codec.empty(most)
             return rows[: self._recv_into(rows, codec.size, timeout)] if most else rows
         if topic._is_raw:

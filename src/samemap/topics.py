@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from _weakref import ref
 
-from . import aio, codecs
+from . import aio, codecs, encodings
 from ._core import Topic as Compiled
-from .records import Record
 from .segments import STATE, Closing, called_by_file, fields_of
 from .subscriptions import Subscription
+from .traffic import Publisher, Subscriber, TopicStats
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack
 
     from ._core import Loan, Sample, Segment
-    from .codecs import Codec
+    from .encodings import Codec
     from .segments import Making, Mode, Name, Options, Plan, Trust
 
     Policy: TypeAlias = Literal["latest", "drop", "block"]
@@ -40,94 +40,18 @@ if TYPE_CHECKING:
         slots: int | None
         max_subscribers: int | None
 
-__all__ = ["Publisher", "Subscriber", "Topic", "TopicStats"]
+
+__all__ = ["Topic"]
 
 SLOTS = 8
 SUBSCRIBERS = 128
 
 
-class TopicStats(Record):
-    """What is known of a topic, at one moment.
-
-    Attributes:
-        messages: How many were published.
-        bytes: How many bytes they had, in all.
-        dropped: How many were not published, because no slot was free and ``when_full="drop"``.
-        slots: Slots.
-        loaned: Slots that are being filled, or whose loan still has a view.
-        pinned: Slots that samples keep.
-        subscribers: Subscriptions of living processes.
-        waiting: How many threads and tasks sleep for it.
-        participants: How many living processes have it open for more than looking.
-    """
-
-    messages: int
-    bytes: int
-    dropped: int
-    slots: int
-    loaned: int
-    pinned: int
-    subscribers: int
-    waiting: int
-    participants: int
-
-
-class Subscriber(Record):
-    """A subscription to a topic, of any process.
-
-    Attributes:
-        pid: The number of its process, as that saw itself; ``None`` where the roster does not know it any more.
-        command: The command line of its process, or the beginning of it; ``None`` as for ``pid``.
-        alive: Whether its process lives. What a dead one had is given back when somebody needs it.
-        policy: ``"latest"``, ``"drop"`` or ``"block"``; ``"ended"`` when it was closed, and samples of it live.
-        lag: How many messages were published that it has not got, those that are gone by now included.
-        received: How many it has got.
-        missed: How many were gone before it could get them.
-        pins: How many slots it keeps.
-        joined: When it began, in seconds since 1970.
-        delays: How many messages took how long from being published to being received: 32 counts, the one at index ``i``
-            of those that took ``2**i`` to ``2**(i + 1)`` nanoseconds. Of small messages every 16th is counted.
-    """
-
-    pid: int | None
-    command: str | None
-    alive: bool
-    policy: str
-    lag: int
-    received: int
-    missed: int
-    pins: int
-    joined: float
-    delays: tuple[int, ...]
-
-
-class Publisher(Record):
-    """A process that has published in a topic.
-
-    Attributes:
-        pid: Its number, as it saw itself; ``None`` where the roster does not know it any more.
-        command: Its command line, or the beginning of it; ``None`` as for ``pid``.
-        alive: Whether it lives.
-        messages: How many it has published.
-        bytes: How many bytes they had, in all.
-        dropped: How many it has not published, because no slot was free and ``when_full="drop"``.
-        last: When it last published, in seconds since 1970; 0 when it never did.
-    """
-
-    pid: int | None
-    command: str | None
-    alive: bool
-    messages: int
-    bytes: int
-    dropped: int
-    last: float
-
-
 class Topic(Closing, Compiled):
     """Messages from any number of publishers to any number of subscribers, without copies.
 
-    Who publishes waits for nobody, except for those who subscribe with ``"block"``. ``with topic:`` closes it at the end.
-    ``Topic(name)`` opens it, or creates it when it is missing; `create` and `open` insist.
+    Who publishes waits for nobody, except for those who subscribe with ``"block"``. ``with topic:`` closes it at the
+    end. ``Topic(name)`` opens it, or creates it when it is missing; `create` and `open` insist.
 
     What a message is:
 
@@ -143,8 +67,8 @@ class Topic(Closing, Compiled):
         type: Type of an object.
         codec: ``"pickle"``; asked for at both ends, because a pickle can run any code.
         max_message: Bytes of the largest message; 65,536 when it is created and nothing says otherwise.
-        slots: Messages that there is room for, 2 at least; 8 when it is created and nothing says otherwise. The newest stays
-            until there is a newer one, and each pinned one counts.
+        slots: Messages that there is room for, 2 at least; 8 when it is created and nothing says otherwise. The newest
+            stays until there is a newer one, and each pinned one counts.
         max_subscribers: Places for subscriptions, at most 128.
         when_full: What to do when no slot is free, because all are pinned or not yet read: ``"wait"``, ``"raise"``
             (`Full`) or ``"drop"`` the message. It is this handle's own.
@@ -152,8 +76,8 @@ class Topic(Closing, Compiled):
 
     Raises:
         OSError: As from `Lock`; ``ENOSPC`` when there is no room for its slots.
-        SegmentMismatch: The file is something else, or a topic of other messages, which the message compares field by field;
-            a ``ValueError``.
+        SegmentMismatch: The file is something else, or a topic of other messages, which the message compares field by
+            field; a ``ValueError``.
         ValueError: It exists, and was made with other numbers.
 
     Example:
@@ -237,7 +161,7 @@ class Topic(Closing, Compiled):
         return cls._make("create", name, (choice, when_full), cls._plan(choice, room), **options)
 
     @classmethod
-    def open(  # type: ignore[override] # with what a message is
+    def open(
         cls,
         name: str | os.PathLike[str],
         *,
@@ -260,8 +184,8 @@ class Topic(Closing, Compiled):
             codec: ``"pickle"``, if its messages are pickles.
             when_full: What to do when no slot is free.
             wait: Seconds to wait until it exists; ``math.inf`` for ever.
-            mode: ``"rw"``, or ``"r"`` to look only, which needs only the permission to read: subscriptions copy, and look every
-                5 ms.
+            mode: ``"rw"``, or ``"r"`` to look only, which needs only the permission to read: subscriptions copy, and
+                look every 5 ms.
             options: ``follow_symlinks`` and ``any_owner``, as for `Lock`.
 
         Returns:
@@ -270,8 +194,8 @@ class Topic(Closing, Compiled):
         Raises:
             FileNotFoundError: It does not exist, also after ``wait`` seconds.
             PermissionError: It belongs to another user, or may not be opened in that mode.
-            SegmentMismatch: The file is something else, or a topic of other messages, which the message compares field by
-                field; a ``ValueError``.
+            SegmentMismatch: The file is something else, or a topic of other messages, which the message compares field
+                by field; a ``ValueError``.
 
         Example:
             >>> Topic.open("doc-missing", wait=0.01)
@@ -305,8 +229,9 @@ class Topic(Closing, Compiled):
     def loan(self, size: int | None = None, timeout: float | None = None) -> Loan:
         """Take a slot to fill in place, for a ``with`` block: published at its end, abandoned when it raises.
 
-        What the block gets is an array of the topic's shape and dtype, or a memoryview of bytes; it has what the slot had
-        before, so fill all of it. After the block it is read-only, and keeps the slot from being used again while it lives.
+        What the block gets is an array of the topic's shape and dtype, or a memoryview of bytes; it has what the slot
+        had before, so fill all of it. After the block it is read-only, and keeps the slot from being used again while
+        it lives.
 
         Args:
             size: Bytes of the message, in a topic of bytes; ``max_message`` when ``None``.
@@ -355,9 +280,10 @@ class Topic(Closing, Compiled):
             >>> topic.publish_many(np.zeros(50, topic.dtype))
             50
         """
-        if self._codec.size is not None:
-            rows, _ = self._codec.encode_many(values)
-            return self._publish_rows(rows, self._codec.size, timeout)
+        codec = self._codec
+        if isinstance(codec, encodings.NumpyCodec):
+            rows, _ = codec.encode_many(values)
+            return self._publish_rows(rows, codec.size, timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         done = 0
         for value in values:
@@ -407,9 +333,10 @@ class Topic(Closing, Compiled):
         """Subscribe: from now on, and to some of the last messages if asked for.
 
         Args:
-            policy: How to be treated when one cannot follow: with ``"latest"``, get the newest message each time, and skip the
-                others; with ``"drop"``, get every message, but those that had to make room; with ``"block"``, get every
-                message: publishers wait, for as long as this process lives. ``sample.missed`` counts exactly.
+            policy: How to be treated when one cannot follow: with ``"latest"``, get the newest message each time, and
+                skip the others; with ``"drop"``, get every message, but those that had to make room; with ``"block"``,
+                get every message: publishers wait, for as long as this process lives. ``sample.missed`` counts
+                exactly.
             history: How many of the last messages to begin with, as far as they are there.
 
         Returns:
@@ -531,8 +458,8 @@ class Topic(Closing, Compiled):
         """
         newest = self.seq
         return [
-            Subscriber(*self._who(tag), policy, max(0, newest + 1 - cursor), received, missed, pins, joined / 1e9, tuple(delays))
-            for tag, policy, cursor, received, missed, joined, pins, delays in self._subscribers()
+            Subscriber(*self._who(tag), policy, max(0, newest + 1 - cursor), *counts, joined / 1e9, tuple(delays))
+            for tag, policy, cursor, *counts, joined, delays in self._subscribers()
         ]
 
     def publishers(self) -> list[Publisher]:
@@ -567,16 +494,16 @@ class Topic(Closing, Compiled):
             >>> topic = Topic(slots=4)
             >>> topic.publish(b"hello")
             1
-            >>> topic.stats()
-            TopicStats(messages=1, bytes=5, dropped=0, slots=4, loaned=0, pinned=0, subscribers=0, waiting=0, participants=1)
+            >>> stats = topic.stats()
+            >>> stats.messages, stats.bytes, stats.slots, stats.pinned
+            (1, 5, 4, 0)
         """
         loaned, pinned = self._counts()
         published = [everything for _, _, everything, _ in self._publishers()]
         _, size, dropped = (sum(column) for column in zip(*published, strict=True)) if published else (0, 0, 0)
         living = sum(found.alive and found.policy != "ended" for found in self.subscribers())
-        return TopicStats(
-            self.seq, size, dropped, self.slots, loaned, pinned, living, self._count_waiting(), self._count_participants()
-        )
+        waiting, participants = self._count_waiting(), self._count_participants()
+        return TopicStats(self.seq, size, dropped, self.slots, loaned, pinned, living, waiting, participants)
 
     def _roles(self) -> dict[int, str]:
         roles = dict.fromkeys((tag for tag, own, _, _ in self._publishers() if own[0]), "publisher")

@@ -12,9 +12,16 @@ import re
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, TypedDict
 
-__all__ = ["classes_of", "describe", "differences", "spelled"]
+    class Described(TypedDict):
+        """A type, written down."""
+
+        type: str
+        types: dict[str, object]
+
+
+__all__ = ["checked", "classes_of", "describe", "differences"]
 
 #: How msgspec's descriptions of types without parameters are spelled. What is one thing in a message is spelled alike.
 _PLAIN = {
@@ -36,7 +43,12 @@ _PLAIN = {
     "DecimalType": "Decimal",
     "ExtType": "Ext",
 }
-_COLLECTIONS = {"ListType": "list[{}]", "SetType": "set[{}]", "FrozenSetType": "set[{}]", "VarTupleType": "tuple[{}, ...]"}
+_COLLECTIONS = {
+    "ListType": "list[{}]",
+    "SetType": "set[{}]",
+    "FrozenSetType": "set[{}]",
+    "VarTupleType": "tuple[{}, ...]",
+}
 _CLASSES = ("StructType", "DataclassType", "NamedTupleType", "TypedDictType")
 
 #: What is encoded as such a type; what is not listed may be anything.
@@ -55,7 +67,7 @@ _ACCEPTED: dict[str, tuple[type, ...]] = {
 }
 
 
-def describe(wanted: object) -> dict[str, object]:
+def describe(wanted: object) -> Described:
     """Write a type down.
 
     Args:
@@ -81,9 +93,24 @@ def describe(wanted: object) -> dict[str, object]:
     return {"type": spelling.of(msgspec.inspect.type_info(wanted)), "types": spelling.types}
 
 
-def spelled(description: Mapping[str, object]) -> str:
-    """Return what people call a type that `describe` wrote down."""
-    return str(description.get("type", "Any"))
+def checked(description: Mapping[str, object]) -> Described:
+    """Take of a file's schema what describes a type.
+
+    Args:
+        description: The schema; nothing in it is trusted.
+
+    Returns:
+        What `describe` would have returned.
+
+    Raises:
+        ValueError: It describes no type.
+    """
+    name, types = description.get("type"), description.get("types")
+    if not isinstance(name, str) or not isinstance(types, dict):
+        raise ValueError(f"{dict(description)!r} describes no type")
+    for form in types.values():
+        _fields(form)
+    return {"type": name, "types": types}
 
 
 def classes_of(wanted: object) -> tuple[type, ...] | None:
@@ -150,10 +177,15 @@ class _Spelling:
         name = self._names[info.cls] = self._free_name(getattr(info.cls, "__name__", str(info.cls)))
         # Reserved before the fields are seen, one of which may be of this class.
         self.types[name] = None
-        fields = []
+        fields: list[tuple[str, str]] = []
         if getattr(info, "tag", None) is not None:
             fields.append((info.tag_field, _literal([info.tag])))
-        for field in info.fields:
+        members = info.fields
+        if kind == "TypedDictType":
+            # msgspec has them in no order that would be the same in every process.
+            order = {name: place for place, name in enumerate(info.cls.__annotations__)}
+            members = sorted(members, key=lambda field: order.get(field.name, len(order)))
+        for field in members:
             text = self.of(field.type, f"field {field.name!r} of {name}")
             # Only of a dictionary can a field be missing in the message itself.
             optional = kind == "TypedDictType" and not field.required
@@ -176,13 +208,13 @@ def _literal(values: Any) -> str:
     return f"Literal[{', '.join(repr(value) for value in values)}]"
 
 
-def differences(found: Mapping[str, object], asked: Mapping[str, object]) -> list[str]:
+def differences(found: Described, asked: Described) -> list[str]:
     """Tell where two types differ.
 
     Names of classes do not count: what they are made of does.
 
     Args:
-        found: The one in the file; nothing in it is trusted.
+        found: The one in the file, `checked`.
         asked: The one that the caller insists on.
 
     Returns:
@@ -196,8 +228,8 @@ def differences(found: Mapping[str, object], asked: Mapping[str, object]) -> lis
         >>> differences(describe(here), describe(TypedDict("Position", {"x": float})))
         []
     """
-    there, wanted = _types(found), _types(asked)
-    here, ours = spelled(found), spelled(asked)
+    here, there = found["type"], found["types"]
+    ours, wanted = asked["type"], asked["types"]
     if (here, there) == (ours, wanted) or _by_place(here, there) == _by_place(ours, wanted):
         return []
     lines = []
@@ -209,7 +241,7 @@ def differences(found: Mapping[str, object], asked: Mapping[str, object]) -> lis
         if name in wanted and not name == here == ours:
             lines += _field_differences(f" of {name}", there[name], wanted[name])
     # Only the names of classes that fields have could tell more.
-    return lines or [f"type: {found} in the file, {asked} asked for"]
+    return lines or [f"type: {here} of {there} in the file, {ours} of {wanted} asked for"]
 
 
 def _field_differences(of: str, found: object, asked: object) -> list[str]:
@@ -227,13 +259,6 @@ def _field_differences(of: str, found: object, asked: object) -> list[str]:
     elif isinstance(found, list) and not lines and list(here) != list(ours):
         lines.append(f"order of the fields{of}: {', '.join(here)} in the file, {', '.join(ours)} asked for")
     return lines
-
-
-def _types(description: Mapping[str, object]) -> dict[str, object]:
-    types = description.get("types", {})
-    if not isinstance(types, dict) or not isinstance(description.get("type", "Any"), str):
-        raise ValueError(f"{description!r} describes no type")
-    return types
 
 
 def _fields(form: object) -> dict[str, str]:

@@ -22,8 +22,8 @@ pub(crate) struct Topic {
 
 closing!(Topic, outlet.object);
 
-/// A subscription: tag, policy, cursor, received, missed, joined, pinned slots, delays.
-type SubscriberRow = (u32, &'static str, u64, u64, u64, u64, usize, Vec<u32>);
+/// A subscription: tag, policy, cursor, received, missed, pinned slots, when it joined, delays.
+type SubscriberRow = (u32, &'static str, u64, u64, u64, usize, u64, Vec<u32>);
 
 #[pymethods]
 impl Topic {
@@ -199,7 +199,7 @@ impl Topic {
             .progress()
             .map(|(place, p)| {
                 let policy = policy_name(p.policy);
-                (p.tag.word(), policy, p.cursor, p.received, p.missed, p.joined, pins(place), p.delays.to_vec())
+                (p.tag.word(), policy, p.cursor, p.received, p.missed, pins(place), p.joined, p.delays.to_vec())
             })
             .collect();
         self.outlet.object.check()?;

@@ -27,7 +27,7 @@ pub struct Supply {
     free: VecDeque<(usize, u64)>,
     /// Slots to be taken before all are looked at again.
     patience: usize,
-    /// Whether the walk has passed over any since.
+    /// Whether some were in somebody's hands or pinned when that was done last, or the walk has passed over any since.
     has_passed: bool,
     /// What [`blocking`](super::Topic) was when this was last found out:
     blocking: u32,
@@ -61,6 +61,10 @@ impl<'a> Channel<'a> {
     #[inline]
     pub fn take(&self, supply: &mut Supply, caller: Caller<'_>) -> Option<usize> {
         if supply.patience == 0 {
+            if supply.has_passed {
+                // What was passed over may be a dead one's, whose slots nobody else would miss.
+                self.bury(caller);
+            }
             self.look_at_all(supply);
         }
         supply.patience = supply.patience.saturating_sub(1);
@@ -185,7 +189,8 @@ impl<'a> Channel<'a> {
         let old = |(at, slot): (usize, &Slot)| (slot.seq() < tail && slot.owner_word() == 0).then(|| (at, slot.seq()));
         let mut found: Vec<(usize, u64)> = self.slots.iter().enumerate().filter_map(old).collect();
         found.sort_by_key(|(_, seq)| *seq);
-        supply.has_passed = found.iter().any(|(at, _)| self.slots[*at].is_pinned());
+        let is_away = |slot: &Slot| slot.owner_word() != 0 || slot.seq() < tail && slot.is_pinned();
+        supply.has_passed = self.slots.iter().any(is_away);
         supply.free.extend(found);
         supply.patience = self.slots.len() * if supply.has_passed { 1 } else { SELDOM };
     }
