@@ -21,9 +21,12 @@ from samemap.records import Record
 
 MODULES = (
     "samemap.barriers",
+    "samemap.codecs",
     "samemap.conditions",
     "samemap.counters",
+    "samemap.encodings",
     "samemap.events",
+    "samemap.latest",
     "samemap.locks",
     "samemap.names",
     "samemap.namespaces",
@@ -32,6 +35,8 @@ MODULES = (
     "samemap.region",
     "samemap.segments",
     "samemap.semaphores",
+    "samemap.subscriptions",
+    "samemap.topics",
     "samemap.waiting",
 )
 OPTIONS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL | doctest.NORMALIZE_WHITESPACE

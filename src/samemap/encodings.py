@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["BytesCodec", "Codec", "MsgspecCodec", "NumpyCodec", "PickleCodec"]
 
 
-#: What has its bytes at the same place for as long as it lives. An array over anything else needs a memoryview for
-#: that; but not over these, and nobody can then release that memoryview behind the array's back.
+#: What has its bytes at the same place for as long as it lives, so that an array needs no more than to keep it. Of
+#: anything else a buffer must stay exported, which ndarray() does not see to, and frombuffer() does.
 _LASTING = frozenset({bytes, getattr(_core, "Pin", bytes), getattr(_core, "Blank", bytes)})
 
 
@@ -146,9 +146,9 @@ class BytesCodec(Codec):
             array([102, 111, 117, 114], dtype=uint8)
         """
         numpy = _numpy("arrays over messages")
-        if type(buffer) not in _LASTING:
-            buffer = _flat(buffer).toreadonly()
-        found: NDArray[Any] = numpy.ndarray((len(buffer),), numpy.uint8, buffer)  # type: ignore[arg-type] # it has one
+        view = _flat(buffer).toreadonly()
+        # It refuses buffers of no bytes.
+        found: NDArray[Any] = numpy.frombuffer(view, numpy.uint8) if view else numpy.ndarray((0,), numpy.uint8, b"")
         return found
 
 
@@ -180,7 +180,7 @@ class NumpyCodec(Codec):
         ValueError: a message has shape (2, 3) and dtype uint8, and this has shape (3, 2) and dtype uint8: ...
     """
 
-    __slots__ = ("_exported", "_fitted", "_fitted_many", "_ndarray", "dtype", "shape", "size")
+    __slots__ = ("_exported", "_fitted", "_fitted_many", "_frombuffer", "_ndarray", "dtype", "shape", "size")
     name = "numpy"
 
     def __init__(self, shape: Shape, dtype: DTypeLike | None) -> None:
@@ -198,6 +198,7 @@ class NumpyCodec(Codec):
         # Takes no memory, and raises where numpy has no such arrays: of too many axes, or too large.
         self.size: int = numpy.broadcast_to(element, self.shape).nbytes
         self._ndarray: Any = numpy.ndarray
+        self._frombuffer: Any = numpy.frombuffer
         self._fitted = fitting.fitted
         self._fitted_many = fitting.fitted_many
         # numpy does not export all dtypes, dates for one; but it does anonymous bytes of the same number.
@@ -281,18 +282,22 @@ class NumpyCodec(Codec):
             >>> array.tolist(), array.flags.writeable
             ([[102, 111], [117, 114]], False)
         """
+        found: NDArray[Any]
         if type(buffer) in _LASTING:
-            length = len(buffer)  # type: ignore[arg-type] # they have one
-        else:
-            # It keeps the bytes exported, as long as the array has it: the array by itself would not.
-            buffer = memoryview(buffer).toreadonly()
-            length = buffer.nbytes
-        if length != self.size:
-            raise ValueError(
-                f"a message of shape {self.shape} and dtype {self.dtype} has {self.size} bytes, not {length}"
-            )
-        found: NDArray[Any] = self._ndarray(self.shape, self.dtype, buffer)
+            if len(buffer) != self.size:  # type: ignore[arg-type] # these have a length
+                raise self._wrong_length(len(buffer))  # type: ignore[arg-type] # as above
+            found = self._ndarray(self.shape, self.dtype, buffer)
+            return found
+        view = memoryview(buffer).toreadonly()
+        if view.nbytes != self.size:
+            raise self._wrong_length(view.nbytes)
+        found = self._frombuffer(view, self.dtype).reshape(self.shape)
         return found
+
+    def _wrong_length(self, length: int) -> ValueError:
+        return ValueError(
+            f"a message of shape {self.shape} and dtype {self.dtype} has {self.size} bytes, not {length}"
+        )
 
     def frame(self, buffer: Buffer) -> NDArray[Any]:
         r"""Return a writable array over the bytes.
@@ -303,9 +308,11 @@ class NumpyCodec(Codec):
             >>> slot
             bytearray(b'\x00\x00\x07\x07')
         """
-        if type(buffer) not in _LASTING:
-            buffer = memoryview(buffer)
-        found: NDArray[Any] = self._ndarray(self.shape, self.dtype, buffer)
+        found: NDArray[Any]
+        if type(buffer) in _LASTING:
+            found = self._ndarray(self.shape, self.dtype, buffer)
+        else:
+            found = self._frombuffer(buffer, self.dtype, self.size // self.dtype.itemsize).reshape(self.shape)
         return found
 
     def seal(self, frame: NDArray[Any]) -> None:

@@ -46,7 +46,8 @@ def fitted(value: object, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArr
         raise TypeError(f"a message has shape {shape} and dtype {dtype}, and {_short(value)} cannot be made into that")
     if found.shape != shape:
         raise ValueError(f"{_disagreement(found, dtype, shape)}: give it that shape first, as with array.reshape() or array[...]")
-    if np.can_cast(found.dtype, dtype, "safe"):
+    # numpy takes fields by their places, whatever they are called.
+    if np.can_cast(found.dtype, dtype, "safe") and _names(found.dtype) == _names(dtype):
         return found.astype(dtype, order="C", copy=False, subok=False)
     if not _is_only_wider(value, found, dtype):
         raise TypeError(
@@ -130,7 +131,11 @@ def _array(value: object, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def _is_only_wider(value: object, found: NDArray[Any], dtype: np.dtype[Any]) -> bool:
     """Tell whether it does not convert safely only because Python's own numbers, which are the widest, do not."""
-    if isinstance(value, np.generic) or not isinstance(value, bool | int | float | complex | list | tuple):
+    if isinstance(value, np.ndarray | np.generic):
+        return False
+    if dtype.kind in "mM":
+        return found.dtype.kind == dtype.kind and np.array_equal(found.astype(dtype), found, equal_nan=True)
+    if not isinstance(value, bool | int | float | complex | list | tuple):
         return False
     if found.dtype.kind in "iu" and dtype.kind in "iu":
         limits = np.iinfo(dtype)
@@ -142,6 +147,11 @@ def _is_only_wider(value: object, found: NDArray[Any], dtype: np.dtype[Any]) -> 
             )
         return True
     return dtype.kind in {"i": "fc", "u": "fc", "f": "fc", "c": "c"}.get(found.dtype.kind, "")
+
+
+def _names(dtype: np.dtype[Any]) -> object:
+    base = dtype.base
+    return base.names and [(name, _names(base[name])) for name in base.names]
 
 
 def _disagreement(found: NDArray[Any], dtype: np.dtype[Any], shape: tuple[int, ...]) -> str:

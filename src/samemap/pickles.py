@@ -47,7 +47,7 @@ def parts_of(value: object) -> tuple[Buffer, ...]:
     pickled = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     if not buffers:
         return _HEAD.pack(0, len(pickled)), pickled
-    raw = [_in_one_piece(buffer) for buffer in buffers]
+    raw = [buffer.raw() for buffer in buffers]
     starts, _ = _places(len(pickled), [len(each) for each in raw])
     numbers = [number for start, each in zip(starts, raw, strict=True) for number in (start, len(each))]
     parts: list[Buffer] = [struct.pack(f"<QQ{len(numbers)}Q", len(raw), len(pickled), *numbers), pickled]
@@ -69,8 +69,8 @@ def restored(message: Buffer) -> object:
         The object.
 
     Raises:
-        ValueError: It is not laid out as `parts_of` does it.
-        Exception: What `pickle.loads` raises, unchanged.
+        ValueError: It is not laid out as `parts_of` does it, or holds no pickle.
+        Exception: What the objects' own classes raise when they are made again, unchanged.
 
     Example:
         >>> parts = parts_of(pickle.PickleBuffer(b"seen, not copied"))
@@ -86,7 +86,7 @@ def restored(message: Buffer) -> object:
     count, length = _HEAD.unpack_from(whole)
     room = len(whole) - _HEAD.size
     if count == 0 and length == room:
-        return pickle.loads(whole[_HEAD.size :])  # noqa: S301 - who opened it has asked for it
+        return _unpickled(whole[_HEAD.size :], ())
     if count > room // _HEAD.size or length > room - count * _HEAD.size:
         raise ValueError(
             f"a message of {len(whole)} bytes has no room for a pickle of {length} bytes and the places of "
@@ -104,7 +104,14 @@ def restored(message: Buffer) -> object:
     first = _HEAD.size * (1 + count)
     shown = whole.toreadonly()
     buffers = [shown[start : start + size] for start, size in zip(starts, lengths, strict=True)]
-    return pickle.loads(whole[first : first + length], buffers=buffers)  # noqa: S301 - as above
+    return _unpickled(whole[first : first + length], buffers)
+
+
+def _unpickled(pickled: memoryview, buffers: Iterable[memoryview]) -> object:
+    try:
+        return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - who opened it has asked for it
+    except (EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"a message holds no pickle: {error}; it is damaged") from error
 
 
 def _places(pickled: int, lengths: Iterable[int]) -> tuple[tuple[int, ...], int]:
@@ -116,11 +123,3 @@ def _places(pickled: int, lengths: Iterable[int]) -> tuple[tuple[int, ...], int]
         starts.append(-(-end // ALIGNMENT) * ALIGNMENT)
         end = starts[-1] + length
     return tuple(starts), end
-
-
-def _in_one_piece(buffer: pickle.PickleBuffer) -> memoryview:
-    try:
-        return buffer.raw()
-    except BufferError:
-        # With gaps, such as every second one of a memoryview: a copy without.
-        return memoryview(memoryview(buffer).tobytes())

@@ -244,11 +244,9 @@ impl<'a> Channel<'a> {
             match ahead(seen, seq) {
                 ..0 => {
                     label.number(seq);
-                    // Release [topic.ring]
-                    match word.compare_exchange(seen, pack(seq, slot), Ordering::SeqCst, Ordering::Relaxed) {
-                        Ok(_) => return Ok(seq),
-                        // Somebody was faster, and has this number.
-                        Err(_) => {}
+                    // Release [topic.ring]. It fails where somebody was faster, and has this number.
+                    if word.compare_exchange(seen, pack(seq, slot), Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+                        return Ok(seq);
                     }
                 }
                 0 => seq = seq.wrapping_add(1),

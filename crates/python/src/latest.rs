@@ -203,7 +203,7 @@ impl Latest {
         Ok(self.outlet.channel()?.newest())
     }
 
-    /// Bytes of the largest value.
+    /// How many bytes the largest value has.
     #[getter]
     fn max_size(&self) -> usize {
         self.outlet.slot_size()
@@ -261,9 +261,11 @@ impl Latest {
     /// Messages, bytes and drops, in all.
     fn _published(&self) -> PyResult<[u64; 3]> {
         check_open(&self.outlet.object.handle)?;
-        let sums = self.outlet.channel()?.outputs().fold([0_u64; 3], |sums, output| {
-            std::array::from_fn(|at| sums[at].wrapping_add(output.all[at]))
-        });
+        let sums = self
+            .outlet
+            .channel()?
+            .outputs()
+            .fold([0_u64; 3], |sums, output| std::array::from_fn(|at| sums[at].wrapping_add(output.all[at])));
         self.outlet.object.check()?;
         Ok(sums)
     }

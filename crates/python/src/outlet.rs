@@ -176,9 +176,7 @@ impl Outlet {
         let mut supply = self.supply.lock().unwrap_or_else(PoisonError::into_inner);
         supply.hope = supply.hope.max(self.hope.load(Ordering::Relaxed));
         let segment = self.segment();
-        segment
-            .as_caller_with(tag, |caller| channel.take(&mut supply, caller))
-            .map_err(|error| raise(segment, &error))
+        segment.as_caller_with(tag, |caller| channel.take(&mut supply, caller)).map_err(|error| raise(segment, &error))
     }
 
     #[cold]
@@ -244,7 +242,9 @@ impl Outlet {
     /// Publishes an object; 0 when it was dropped.
     #[inline]
     pub(crate) fn publish(&self, py: Python<'_>, value: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<u64> {
-        if self.is_raw && let Ok(bytes) = value.cast_exact::<PyBytes>() {
+        if self.is_raw
+            && let Ok(bytes) = value.cast_exact::<PyBytes>()
+        {
             return self.publish_message(py, &Message::One(Source::Bytes(bytes.clone())), timeout);
         }
         let message = self.message(value)?;
@@ -368,5 +368,3 @@ impl Outlet {
         }
     }
 }
-
-

@@ -122,7 +122,9 @@ impl Reader<'_> {
             // Overwritten meanwhile, or by somebody who may not.
             _ => return slot.is_still(seq).then(|| Err(self.damaged(label.length, most))),
         };
-        if length > SMALL && let Some(reception) = self.reception {
+        if length > SMALL
+            && let Some(reception) = self.reception
+        {
             if !channel.pin(reception.place, at, seq, now()) {
                 return None;
             }

@@ -35,23 +35,25 @@ impl Content {
 ///
 /// Large messages (of more than 4,096 bytes) are not copied: the sample, and every array and memoryview made from it, keep
 /// their slot from being used again, and so does ``release()`` only let go of it when the last view is gone. Small ones
-/// are copied, and hold up nothing.
+/// are copied, and hold up nothing. ``bytes(sample)``, ``memoryview(sample)`` and ``np.asarray(sample)`` give its bytes.
 ///
-/// Attributes:
-///     seq: The number of the message, from 1.
-///     missed: How many messages were gone between the one before it and this one.
-///     age: Seconds since it was published.
-///     time: When it was published, in seconds since 1970.
-///     publisher: The process that published it; ``None`` where that is not known any more.
-///     array: The message as a read-only numpy array; that of a topic without a dtype has bytes.
-///     value: The message as an object: what was published, as the topic's codec brings it back.
-///     pinned: Whether it keeps its slot.
+/// Example:
+///     >>> from samemap import Topic
+///     >>> topic = Topic(shape=3, dtype="u1")
+///     >>> sub = topic.subscribe()
+///     >>> topic.publish([1, 2, 3])
+///     1
+///     >>> sample = sub.recv()
+///     >>> sample.seq, sample.missed, sample.array, bytes(sample)
+///     (1, 0, array([1, 2, 3], dtype=uint8), b'\x01\x02\x03')
 #[pyclass(frozen, weakref, module = "samemap")]
 pub(crate) struct Sample {
     segment: Arc<Segment>,
     codec: Py<PyAny>,
+    /// The number of the message, from 1.
     #[pyo3(get)]
     seq: u64,
+    /// How many messages were gone between the one received before it and this one.
     #[pyo3(get)]
     missed: u64,
     label: Label,
@@ -95,17 +97,20 @@ impl Sample {
 
 #[pymethods]
 impl Sample {
+    /// How many seconds ago it was published.
     #[getter]
     #[expect(clippy::cast_precision_loss, reason = "seconds are a float, as everywhere in Python")]
     fn age(&self) -> f64 {
         now().saturating_sub(self.label.published) as f64 / 1e9
     }
 
+    /// When it was published, in seconds since 1970.
     #[getter]
     fn time(&self) -> f64 {
         seconds(self.label.published)
     }
 
+    /// The process that published it; ``None`` where that is not known any more.
     #[getter]
     fn publisher(&self) -> PyResult<Option<Participant>> {
         let Some(tag) = self.label.publisher else { return Ok(None) };
@@ -113,6 +118,7 @@ impl Sample {
         Ok(roster.describe(tag).map(|participant| Participant { participant }))
     }
 
+    /// The message as a read-only numpy array; that of a topic without a dtype has its bytes.
     #[getter]
     fn array(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         if let Some(array) = &*self.array.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -124,11 +130,13 @@ impl Sample {
         Ok(array)
     }
 
+    /// The message as an object: what was published, as the topic's codec brings it back.
     #[getter]
     fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.convert(py, pyo3::intern!(py, "decode"))
     }
 
+    /// Whether it keeps its slot from being used again.
     #[getter]
     fn pinned(&self) -> bool {
         match &self.content {

@@ -53,7 +53,7 @@ struct State {
     missed: u64,
 }
 
-fn policy(name: &str) -> PyResult<Policy> {
+fn policy_of(name: &str) -> PyResult<Policy> {
     match name {
         "latest" => Ok(Policy::Latest),
         "drop" => Ok(Policy::Drop),
@@ -246,11 +246,11 @@ impl Subscription {
 #[pymethods]
 impl Subscription {
     #[new]
-    fn new(topic: Py<Topic>, policy_name: &str, history: u64) -> PyResult<Self> {
+    fn new(topic: Py<Topic>, policy: &str, history: u64) -> PyResult<Self> {
         let outlet = &topic.get().outlet;
         check_open(&outlet.object.handle)?;
         let handle = outlet.object.handle.again().map_err(|error| raise(outlet.segment(), &error))?;
-        let policy = policy(policy_name)?;
+        let policy = policy_of(policy)?;
         let made = Self {
             topic,
             handle,
@@ -331,7 +331,11 @@ impl Subscription {
         match self.recv(py, None) {
             Ok(sample) => Ok(Some(sample)),
             Err(error) => {
-                if self.check_open().is_err() { Ok(None) } else { Err(error) }
+                if self.check_open().is_err() {
+                    Ok(None)
+                } else {
+                    Err(error)
+                }
             }
         }
     }
@@ -344,7 +348,9 @@ impl Subscription {
     /// Bytes of the messages that are there, as a list, and wait for one at least.
     fn _recv_bytes(&self, py: Python<'_>, most: usize, timeout: Option<f64>) -> PyResult<Py<PyList>> {
         let list = PyList::empty(py);
-        self.many(py, most, Timeout::new(timeout)?, |sample| list.append(Py::new(py, sample)?.call_method0(py, "__bytes__")?))?;
+        self.many(py, most, Timeout::new(timeout)?, |sample| {
+            list.append(Py::new(py, sample)?.call_method0(py, "__bytes__")?)
+        })?;
         Ok(list.unbind())
     }
 
@@ -356,7 +362,13 @@ impl Subscription {
     }
 
     /// Fill a buffer with messages of so many bytes each, one behind the other, and wait for one at least; return how many.
-    fn _recv_into(&self, py: Python<'_>, rows: &Bound<'_, PyAny>, each: usize, timeout: Option<f64>) -> PyResult<usize> {
+    fn _recv_into(
+        &self,
+        py: Python<'_>,
+        rows: &Bound<'_, PyAny>,
+        each: usize,
+        timeout: Option<f64>,
+    ) -> PyResult<usize> {
         let timeout = Timeout::new(timeout)?;
         let mut rows = Writable::new(rows)?;
         loop {
@@ -395,7 +407,7 @@ impl Subscription {
         Ok((newest + 1).saturating_sub(self.state().cursor))
     }
 
-    /// ``"latest"``, ``"drop"`` or ``"block"``.
+    /// How it is treated when it cannot follow: ``"latest"``, ``"drop"`` or ``"block"``.
     #[getter]
     fn policy(&self) -> &'static str {
         policy_name(self.policy)
@@ -413,7 +425,7 @@ impl Subscription {
         self.check_open().is_err()
     }
 
-    /// The topic.
+    /// The topic that it reads.
     #[getter]
     fn topic(&self) -> &Py<Topic> {
         &self.topic

@@ -80,26 +80,26 @@ impl Topic {
         self.outlet.publish(py, value, Timeout::Now)
     }
 
-    /// The number of the newest message; 0 before the first.
+    /// The number of the newest message, which is how many were published; 0 before the first.
     #[getter]
     fn seq(&self) -> PyResult<u64> {
         check_open(&self.outlet.object.handle)?;
         Ok(self.outlet.channel()?.newest())
     }
 
-    /// Slots.
+    /// How many messages there is room for.
     #[getter]
     fn slots(&self) -> usize {
         self.outlet.arrangement.shape().slots
     }
 
-    /// Bytes of the largest message.
+    /// How many bytes the largest message has.
     #[getter]
     fn max_message(&self) -> usize {
         self.outlet.slot_size()
     }
 
-    /// ``"wait"``, ``"raise"`` or ``"drop"``.
+    /// What this handle does when no slot is free: ``"wait"``, ``"raise"`` or ``"drop"``.
     #[getter]
     fn when_full(&self) -> &'static str {
         match self.outlet.when_full() {
@@ -109,7 +109,7 @@ impl Topic {
         }
     }
 
-    /// Places for subscriptions.
+    /// How many subscriptions there is room for.
     #[getter]
     fn max_subscribers(&self) -> usize {
         self.outlet.arrangement.shape().subscribers

@@ -161,7 +161,9 @@ impl<'a> Channel<'a> {
     #[inline(always)]
     fn may_take(&self, seq: u64, supply: &mut Supply, living: &dyn Living) -> bool {
         // Acquire [topic.blocking]: sees the entry of whoever has joined.
-        if self.topic.blocking.load(Ordering::Acquire) == supply.blocking && supply.limit.is_none_or(|limit| seq < limit) {
+        if self.topic.blocking.load(Ordering::Acquire) == supply.blocking
+            && supply.limit.is_none_or(|limit| seq < limit)
+        {
             return true;
         }
         self.find_limit(supply, living);
