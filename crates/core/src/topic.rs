@@ -27,7 +27,7 @@
 pub mod audience;
 pub mod supply;
 
-use crate::atomic::{Ordering, Word32, Word64};
+use crate::atomic::{Ordering, Word32, Word64, yield_now};
 use crate::bell::{Attempt, Bell};
 use crate::layout::shared;
 use crate::publisher::{Output, Publisher};
@@ -37,6 +37,10 @@ use crate::tag::Tag;
 
 /// Bits of a ring's word that name a slot; the others are the low bits of the number.
 const SLOT_BITS: u32 = 20;
+
+/// How often one looks again for a message that may be put back: that takes as long as two stores, unless whoever does it
+/// is not running.
+const PATIENCE: u32 = 200;
 
 /// The most slots of a topic.
 pub const MOST_SLOTS: usize = 1 << SLOT_BITS;
@@ -102,6 +106,17 @@ pub struct Channel<'a> {
     slots: &'a [Slot],
     subscribers: &'a [Subscriber],
     publishers: &'a [Publisher],
+}
+
+/// Which messages a reader wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// The newest.
+    Newest,
+    /// Those that can be had.
+    Some,
+    /// Each: publishers leave them to it.
+    Each,
 }
 
 /// Where a message is.
@@ -322,7 +337,7 @@ impl<'a> Channel<'a> {
 
     // Receiving
 
-    /// Reads the first message from `cursor` on that can be had; with `latest`, the newest. `read` is given a slot, its
+    /// Reads the first message from `cursor` on that can be had, or the newest. `read` is given a slot, its
     /// label and its number, and says what came of it; nothing when the message turned out to be gone.
     ///
     /// Moves `cursor` to the message after it; or, when there is none, past those that are gone.
@@ -330,10 +345,11 @@ impl<'a> Channel<'a> {
     pub fn receive<T>(
         &self,
         cursor: &mut u64,
-        latest: bool,
+        wanted: Wanted,
         mut read: impl FnMut(usize, &'a Slot, Label, u64) -> Option<T>,
     ) -> Option<(u64, T)> {
         let mut seq = *cursor;
+        let latest = wanted == Wanted::Newest;
         if latest {
             seq = seq.max(self.newest());
         }
@@ -343,7 +359,14 @@ impl<'a> Channel<'a> {
                 Place::Ahead => break,
                 Place::Slot(at) => {
                     let slot = &self.slots[at];
-                    let found = slot.read(seq).and_then(|label| read(at, slot, label, seq));
+                    let mut found = slot.read(seq).and_then(|label| read(at, slot, label, seq));
+                    // Whoever emptied the slot may be about to see that this message is needed, and to put it back.
+                    let mut patience = if wanted == Wanted::Each { PATIENCE } else { 0 };
+                    while found.is_none() && patience > 0 && slot.seq() == 0 && self.place(seq) == Place::Slot(at) {
+                        patience -= 1;
+                        yield_now();
+                        found = slot.read(seq).and_then(|label| read(at, slot, label, seq));
+                    }
                     if let Some(found) = found {
                         *cursor = seq.wrapping_add(1);
                         return Some((seq, found));

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use samemap_core::error::Error;
 use samemap_core::operation::{Operation, Wanted};
 use samemap_core::spin::Spin;
+use samemap_core::topic;
 
 use crate::arguments::Timeout;
 use crate::drive::{check_open, drive, look, raise};
@@ -50,7 +51,7 @@ impl Latest {
         let reader = Reader { py, segment, arrangement, reception: None };
         loop {
             let mut cursor = from;
-            if let Some(found) = reader.next(&mut cursor, true)? {
+            if let Some(found) = reader.next(&mut cursor, topic::Wanted::Newest)? {
                 self.seen.fetch_max(found.seq, Ordering::Relaxed);
                 return Ok(Some(found));
             }

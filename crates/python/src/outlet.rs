@@ -19,7 +19,7 @@ use crate::arguments::Timeout;
 use crate::drive::{drive, raise};
 use crate::exhaustion;
 use crate::object::Object;
-use crate::view::{Borrowed, Source};
+use crate::view::{BIG, Borrowed, Source};
 
 /// What to do when no slot can be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -283,6 +283,8 @@ impl Outlet {
     }
 
     fn write(&self, py: Python<'_>, slot: usize, message: &Message<'_>) -> PyResult<()> {
+        // Large copies let other threads run, and one of them may close the topic: the slot must stay this process's.
+        let _joined = if message.len() < BIG { None } else { Some(self.object.handle.again()) };
         let write = |source: &Source<'_>, offset| source.write_to(py, &self.arrangement, self.segment(), slot, offset);
         let done = match message {
             Message::One(source) => write(source, 0),

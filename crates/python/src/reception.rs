@@ -10,7 +10,7 @@ use samemap_core::error::Error;
 use samemap_core::segment::{Handle, Segment};
 use samemap_core::slot::{Label, Slot};
 use samemap_core::tag::Tag;
-use samemap_core::topic::Channel;
+use samemap_core::topic::{Channel, Wanted};
 
 use crate::drive::raise;
 use crate::frames::Pin;
@@ -90,11 +90,11 @@ pub(crate) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The first message from `cursor` on that can be had; with `latest` the newest.
+    /// The first message from `cursor` on that can be had, or the newest.
     #[inline]
-    pub(crate) fn next(&self, cursor: &mut u64, latest: bool) -> PyResult<Option<Found>> {
+    pub(crate) fn next(&self, cursor: &mut u64, wanted: Wanted) -> PyResult<Option<Found>> {
         let channel = self.arrangement.channel(self.segment).map_err(|error| raise(self.segment, &error))?;
-        let found = channel.receive(cursor, latest, |at, slot, label, seq| self.read(&channel, (at, slot), label, seq));
+        let found = channel.receive(cursor, wanted, |at, slot, label, seq| self.read(&channel, (at, slot), label, seq));
         self.segment.check().map_err(|error| raise(self.segment, &error))?;
         found.map(|(seq, read)| read.map(|content| Found { seq, label: content.1, content: content.0 })).transpose()
     }

@@ -12,7 +12,7 @@ use samemap_core::operation::{Operation, Wanted};
 use samemap_core::segment::Handle;
 use samemap_core::spin::Spin;
 use samemap_core::subscriber::Policy;
-use samemap_core::topic::audience::Start;
+use samemap_core::topic::{self, audience::Start};
 
 use crate::arguments::Timeout;
 use crate::drive::{check_open, drive, look, raise};
@@ -113,6 +113,14 @@ impl Subscription {
         Ok(())
     }
 
+    fn wanted(&self) -> topic::Wanted {
+        match self.policy {
+            Policy::Latest => topic::Wanted::Newest,
+            Policy::Block => topic::Wanted::Each,
+            Policy::Drop | Policy::Ended => topic::Wanted::Some,
+        }
+    }
+
     fn check_open(&self) -> PyResult<()> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(raise(self.handle.segment(), &Error::Closed));
@@ -147,7 +155,7 @@ impl Subscription {
         let before = state.cursor;
         let reception = state.reception.as_ref();
         let reader = Reader { py, segment, arrangement: &outlet.arrangement, reception };
-        let found = reader.next(&mut state.cursor, self.policy == Policy::Latest)?;
+        let found = reader.next(&mut state.cursor, self.wanted())?;
         let Some(found) = found else {
             state.gone += state.cursor.saturating_sub(before);
             return Ok(None);
@@ -460,13 +468,12 @@ impl Subscription {
         let state = &mut *state;
         let channel = outlet.arrangement.channel(segment).map_err(|error| raise(segment, &error))?;
         let most = rows.len().checked_div(each).unwrap_or(0);
-        let latest = self.policy == Policy::Latest;
         // Publishers who wait are let on before all is read.
         let often = (outlet.arrangement.shape().slots / 4).max(1);
         let (mut done, mut wrong, mut published) = (0, None, 0);
         while done < most && wrong.is_none() {
             let before = state.cursor;
-            let found = channel.receive(&mut state.cursor, latest, |at, slot, label, seq| {
+            let found = channel.receive(&mut state.cursor, self.wanted(), |at, slot, label, seq| {
                 if label.length != each as u64 {
                     return slot.is_still(seq).then(|| wrong = Some((seq, label.length)));
                 }

@@ -25,6 +25,9 @@ closing!(Topic, outlet.object);
 /// A subscription: tag, policy, cursor, received, missed, pinned slots, when it joined, delays.
 type SubscriberRow = (u32, &'static str, u64, u64, u64, usize, u64, Vec<u32>);
 
+/// A publisher: tag; its own messages, bytes and drops; those of all who had its place; when it last published.
+type PublisherRow = (u32, [u64; 3], [u64; 3], u64);
+
 #[pymethods]
 impl Topic {
     #[new]
@@ -206,9 +209,8 @@ impl Topic {
         Ok(rows)
     }
 
-    /// What was published by whom: tag, the participant's own messages, bytes and drops, those of all who had its place,
-    /// and when it last did.
-    fn _publishers(&self) -> PyResult<Vec<(u32, [u64; 3], [u64; 3], u64)>> {
+    /// What was published by whom.
+    fn _publishers(&self) -> PyResult<Vec<PublisherRow>> {
         check_open(&self.outlet.object.handle)?;
         let rows = self
             .outlet
