@@ -11,13 +11,22 @@ from .errors import SegmentMismatch
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, Literal, TypeAlias
+    from typing import Any, Literal, TypeAlias, TypedDict
 
     from numpy.typing import DTypeLike
 
     from .encodings import Shape
 
     CodecName: TypeAlias = Literal["bytes", "numpy", "msgspec", "pickle"]
+
+    class Choice(TypedDict, total=False):
+        """What a message is, as `choose` and `recorded` take it."""
+
+        shape: Shape | None
+        dtype: DTypeLike | None
+        type: Any
+        codec: CodecName | None
+
 
 __all__ = [
     "DEFAULT_MAX_MESSAGE",
@@ -28,6 +37,7 @@ __all__ = [
     "NumpyCodec",
     "PickleCodec",
     "choose",
+    "damaged",
     "read",
     "recorded",
 ]
@@ -265,3 +275,17 @@ def _short_enough(codec: Codec) -> Codec:
             "have fewer fields or shorter names, or send the objects with codec='pickle'"
         )
     return codec
+
+
+def damaged(called: str, size: int, room: int) -> SegmentMismatch:
+    """Return the error for a file whose messages cannot be in its slots.
+
+    Args:
+        called: The thing, for the message.
+        size: Bytes of every message, as its schema has it.
+        room: Bytes of its slots.
+    """
+    return SegmentMismatch(
+        f"{called} has a damaged schema: its messages have {size} bytes, and its slots {room}: "
+        "remove it (samemap rm) and make it anew"
+    )

@@ -135,7 +135,8 @@ def differences(found: np.dtype[Any], asked: np.dtype[Any]) -> list[str]:
         return [f"dtype: {_told(found)} in the file, {_told(asked)} asked for"]
     there, wanted = _flat(found), _flat(asked)
     lines = [
-        f"field {name!r}: {there.get(name, 'missing')} in the file, {wanted.get(name, 'missing')} asked for"
+        f"field {name!r}: {there.get(name, 'missing')} in the file, "
+        + (f"{wanted[name]} asked for" if name in wanted else "not asked for")
         for name in {**there, **wanted}
         if there.get(name) != wanted.get(name)
     ]

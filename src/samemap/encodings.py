@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import _core
+from ._core import Blank, Pin
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ __all__ = ["BytesCodec", "Codec", "MsgspecCodec", "NumpyCodec", "PickleCodec"]
 
 #: What has its bytes at the same place for as long as it lives, so that an array needs no more than to keep it. Of
 #: anything else a buffer must stay exported, which ndarray() does not see to, and frombuffer() does.
-_LASTING = frozenset({bytes, getattr(_core, "Pin", bytes), getattr(_core, "Blank", bytes)})
+_LASTING = frozenset({bytes, Pin, Blank})
 
 
 class Codec:
@@ -295,9 +295,7 @@ class NumpyCodec(Codec):
         return found
 
     def _wrong_length(self, length: int) -> ValueError:
-        return ValueError(
-            f"a message of shape {self.shape} and dtype {self.dtype} has {self.size} bytes, not {length}"
-        )
+        return ValueError(f"a message of shape {self.shape} and dtype {self.dtype} has {self.size} bytes, not {length}")
 
     def frame(self, buffer: Buffer) -> NDArray[Any]:
         r"""Return a writable array over the bytes.
@@ -415,9 +413,10 @@ class MsgspecCodec(Codec):
         """Return the object. Fields of type ``memoryview`` and ``msgspec.Raw`` are parts of the message itself."""
         try:
             return self._decode(buffer)
-        except ValueError as error:
-            kind = type(error) if isinstance(error, self._error) else self._error
-            raise kind(f"a message is no {self.type_name}: {error}") from None
+        except (ValueError, self._error) as error:
+            # Before 0.22, msgspec's own errors are no ValueErrors.
+            kind = type(error) if isinstance(error, self._error) and isinstance(error, ValueError) else ValueError
+            raise kind(f"a message is no {self.type_name}: {error}") from error
 
 
 class PickleCodec(Codec):

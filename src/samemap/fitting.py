@@ -45,7 +45,9 @@ def fitted(value: object, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArr
     if found.dtype.hasobject:
         raise TypeError(f"a message has shape {shape} and dtype {dtype}, and {_short(value)} cannot be made into that")
     if found.shape != shape:
-        raise ValueError(f"{_disagreement(found, dtype, shape)}: give it that shape first, as with array.reshape() or array[...]")
+        raise ValueError(
+            f"{_disagreement(found, dtype, shape)}: give it that shape first, as with array.reshape() or array[...]"
+        )
     # numpy takes fields by their places, whatever they are called.
     if np.can_cast(found.dtype, dtype, "safe") and _names(found.dtype) == _names(dtype):
         return found.astype(dtype, order="C", copy=False, subok=False)
@@ -120,7 +122,7 @@ def _array(value: object, dtype: np.dtype[Any]) -> NDArray[Any]:
     if isinstance(value, bytes) and dtype.kind != "S":
         value = memoryview(value)
     found = np.asarray(value)
-    if dtype.kind in "mM" and found.dtype.kind in "OUi" and not isinstance(value, np.ndarray | np.generic):
+    if dtype.kind in "mM" and found.dtype.kind in "OU" and not isinstance(value, np.ndarray | np.generic):
         # Python's own dates and times, or text, of which numpy finds out how exact they are.
         try:
             return np.asarray(value, dtype.kind)
@@ -133,8 +135,8 @@ def _is_only_wider(value: object, found: NDArray[Any], dtype: np.dtype[Any]) -> 
     """Tell whether it does not convert safely only because Python's own numbers, which are the widest, do not."""
     if isinstance(value, np.ndarray | np.generic):
         return False
-    if dtype.kind in "mM":
-        return found.dtype.kind == dtype.kind and np.array_equal(found.astype(dtype), found, equal_nan=True)
+    if dtype.kind in "mM" and found.dtype.kind == dtype.kind:
+        return np.array_equal(found.astype(dtype), found, equal_nan=True)
     if not isinstance(value, bool | int | float | complex | list | tuple):
         return False
     if found.dtype.kind in "iu" and dtype.kind in "iu":
@@ -146,7 +148,7 @@ def _is_only_wider(value: object, found: NDArray[Any], dtype: np.dtype[Any]) -> 
                 f"from {low} to {high}"
             )
         return True
-    return dtype.kind in {"i": "fc", "u": "fc", "f": "fc", "c": "c"}.get(found.dtype.kind, "")
+    return dtype.kind in {"i": "fcm", "u": "fc", "f": "fc", "c": "c"}.get(found.dtype.kind, "")
 
 
 def _names(dtype: np.dtype[Any]) -> object:

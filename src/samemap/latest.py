@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self, Unpack
 
     from ._core import Sample, Segment
+    from .codecs import Choice
     from .encodings import Codec
     from .segments import Making, Mode, Name, Options, Plan, Trust
-    from .topics import Choice
 
 __all__ = ["Latest", "LatestStats"]
 
@@ -184,6 +184,8 @@ class Latest(Closing, Compiled):
         (choice,) = own or ({},)
         codec = codecs.recorded(fields_of(segment), called_by_file(cls._noun, segment), **choice)
         thing = Compiled.__new__(cls, segment, codec, codec.name == "bytes")
+        if codec.size is not None and codec.size > thing.max_size:
+            raise codecs.damaged(called_by_file(cls._noun, segment), codec.size, thing.max_size)
         thing._codec = codec
         return thing
 

@@ -87,7 +87,7 @@ def restored(message: Buffer) -> object:
     room = len(whole) - _HEAD.size
     if count == 0 and length == room:
         return _unpickled(whole[_HEAD.size :], ())
-    if count > room // _HEAD.size or length > room - count * _HEAD.size:
+    if length > room - count * _HEAD.size:
         raise ValueError(
             f"a message of {len(whole)} bytes has no room for a pickle of {length} bytes and the places of "
             f"{count} buffers: it is damaged"
@@ -102,6 +102,9 @@ def restored(message: Buffer) -> object:
             f"at {end}: it is damaged"
         )
     first = _HEAD.size * (1 + count)
+    # Every pickle ends with a full stop, and after it there is padding.
+    if length == 0 or whole[first + length - 1] != ord("."):
+        raise ValueError(f"a message holds no pickle of {length} bytes: it is damaged")
     shown = whole.toreadonly()
     buffers = [shown[start : start + size] for start, size in zip(starts, lengths, strict=True)]
     return _unpickled(whole[first : first + length], buffers)

@@ -19,19 +19,12 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack
 
     from ._core import Loan, Sample, Segment
+    from .codecs import Choice
     from .encodings import Codec
     from .segments import Making, Mode, Name, Options, Plan, Trust
 
     Policy: TypeAlias = Literal["latest", "drop", "block"]
     WhenFull: TypeAlias = Literal["wait", "raise", "drop"]
-
-    class Choice(TypedDict, total=False):
-        """What a message is."""
-
-        shape: int | Sequence[int] | None
-        dtype: Any
-        type: Any
-        codec: Literal["pickle"] | None
 
     class Room(TypedDict, total=False):
         """How much there is of it."""
@@ -221,6 +214,8 @@ class Topic(Closing, Compiled):
         codec = codecs.recorded(fields_of(segment), called_by_file(cls._noun, segment), **choice)
         is_raw = codec.name == "bytes"
         thing = Compiled.__new__(cls, segment, codec, is_raw, when_full)
+        if codec.size is not None and codec.size > thing.max_message:
+            raise codecs.damaged(called_by_file(cls._noun, segment), codec.size, thing.max_message)
         thing._codec, thing._is_raw, thing._subscriptions = codec, is_raw, []
         return thing
 

@@ -160,7 +160,10 @@ class _Spelling:
         if kind == "DictType":
             return f"dict[{self.of(info.key_type, where)}, {self.of(info.value_type, where)}]"
         if kind == "UnionType":
-            return " | ".join(self.of(each, where) for each in info.types)
+            # In one order everywhere, because it means nothing.
+            return " | ".join(
+                sorted((self.of(each, where) for each in info.types), key=lambda text: (text == "None", text))
+            )
         if kind == "LiteralType":
             return _literal(info.values)
         if kind == "EnumType":
@@ -205,7 +208,7 @@ class _Spelling:
 
 
 def _literal(values: Any) -> str:
-    return f"Literal[{', '.join(repr(value) for value in values)}]"
+    return f"Literal[{', '.join(sorted(map(repr, values)))}]"
 
 
 def differences(found: Described, asked: Described) -> list[str]:
@@ -247,7 +250,8 @@ def differences(found: Described, asked: Described) -> list[str]:
 def _field_differences(of: str, found: object, asked: object) -> list[str]:
     here, ours = _fields(found), _fields(asked)
     lines = [
-        f"field {name!r}{of}: {here.get(name, 'missing')} in the file, {ours.get(name, 'missing')} asked for"
+        f"field {name!r}{of}: {here.get(name, 'missing')} in the file, "
+        + (f"{ours[name]} asked for" if name in ours else "not asked for")
         for name in {**here, **ours}
         if here.get(name) != ours.get(name)
     ]
