@@ -13,7 +13,12 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-COLOURS = {"demo": "cyan", "parent": "cyan", "decoder": "cyan", "writer": "cyan", "reader": "magenta"}
+COLOURS = {
+    **dict.fromkeys(["demo", "parent", "decoder", "writer"], "cyan"),
+    **dict.fromkeys(["reader", "recorder"], "magenta"),
+    "view": "blue",
+    "detector": "yellow",
+}
 OTHER_COLOURS = ("magenta", "yellow", "green", "blue")
 #: Where the story starts in a line, after who tells it.
 INDENT = 21
@@ -70,13 +75,14 @@ class Screen:
         """Say what went wrong."""
         self._print(Text.assemble("  ", ("FAILED  ", "bold red"), text))
 
-    def finale(self, text: str, *commands: str) -> None:
-        """Sum up, and invite to try it: one command per terminal."""
+    def finale(self, text: str, *plays: tuple[str, str]) -> None:
+        """Sum up, and invite to try it: a command for each of two terminals."""
         self.console.print(Rule(style="dim"))
         self._print(Text(text, style="bold green"))
-        self.console.print("Your turn, in two terminals:")
-        for command in commands:
-            self.console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
+        for n, commands in enumerate(plays):
+            self.console.print("Or, with frames:" if n else "Your turn, in two terminals:")
+            for command in commands:
+                self.console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
 
     def table(self, title: str, columns: dict[str, str], rows: list[list[str]]) -> None:
         """Print a table; ``columns`` maps each heading to how it is justified."""

@@ -11,6 +11,7 @@ import click
 import family
 import killed
 import strangers
+from broadcast import broadcast
 from interrupts import Interrupted, Interrupts
 from peers import PeerError
 from processes import taking_part
@@ -28,8 +29,11 @@ SCENES = (
     strangers.in_growing_memory,
     killed.holding_a_lock,
 )
+STREAMS = (stream, broadcast)
 FAILED = 1
-PROGRAM = Path(os.path.relpath(Path(sys.executable).with_name("samemap")))
+PYTHON = Path(os.path.relpath(sys.executable))
+PROGRAM = PYTHON.with_name("samemap")
+EXAMPLES = Path(os.path.relpath(Path(__file__).parent.parent / "examples"))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,7 +73,7 @@ def show(screen: Screen, interrupts: Interrupts, source: Source) -> int:
         with taking_part(interrupts) as processes:
             for scene in SCENES:
                 scene(screen, processes)
-            agreed = stream(screen, processes, source)
+            agreed = sum(scene(screen, processes, source) for scene in STREAMS)
         check(not processes.directory.exists(), f"{processes.directory} is still there")
         check(not processes.left_over(), f"processes {processes.left_over()} are still there")
     except (PeerError, WaitError, CheckError, OSError) as error:
@@ -77,10 +81,11 @@ def show(screen: Screen, interrupts: Interrupts, source: Source) -> int:
         screen.console.print("  The demo ends here. Every process has ended, every file is removed.")
         return FAILED
     screen.console.print()
+    count, seconds = len(SCENES) + len(STREAMS), time.monotonic() - started
     screen.finale(
-        f"{len(SCENES)} scenes and {agreed:,} checksums held, in {time.monotonic() - started:.0f} seconds. "
+        f"{count} scenes and {agreed:,} checksums held, in {seconds:.0f} seconds. "
         f"Of {processes.started} processes and their files, none is left.",
-        f"{PROGRAM} read greeting --follow --wait inf",
-        f"{PROGRAM} write greeting --every 1s Hello World",
+        (f"{PROGRAM} read greeting --follow --wait inf", f"{PROGRAM} write greeting --every 1s Hello World"),
+        (f"{PYTHON} {EXAMPLES / 'live_view.py'}", f"{PYTHON} {EXAMPLES / 'camera.py'}"),
     )
     return 0

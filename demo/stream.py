@@ -8,28 +8,20 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-import picture
 from frames import FrameRing
-from numpy.typing import NDArray
 from peers import Stranger
-from preview import Preview
 from processes import Processes
-from rich.console import Group, RenderableType
-from rich.live import Live
 from rich.text import Text
 from screen import Screen, check
 from source import Source
+from window import Window, create_preview, drawing
+
+from samemap import Latest
 
 SLOTS = 4
 GIB = 1 << 30
-REDRAW_EVERY = 0.1
-#: The picture must not slow the frames down: for each second of drawing, so many are left to decoding.
-DECODING_PER_DRAWING = 9
 #: A slow machine shows fewer frames, so that nobody waits for minutes.
 MOST_SECONDS = 15.0
-#: Lines that the picture leaves to its caption and to the prompt.
-CAPTION_LINES = 4
-WIDEST, TALLEST = 96, 26
 
 
 @dataclass
@@ -53,9 +45,8 @@ def stream(screen: Screen, processes: Processes, source: Source) -> int:
     )
     screen.scene(6, "Frames from a file, streamed to two strangers", code)
     screen.console.print(Text(f"  {source.about}\n  {source.treatment}"), soft_wrap=not screen.lively)
-    small = picture.fit(source.height, source.width, *_room(screen))
     ring = FrameRing.create("frames", source.height, source.width, SLOTS, 2)
-    preview = Preview.create("preview", *small)
+    preview = create_preview(screen, source)
     viewers = [
         processes.start("viewer A", "viewer.py", 0, "frames", "preview"),
         processes.start("viewer B", "viewer.py", 1, "frames"),
@@ -69,7 +60,7 @@ def stream(screen: Screen, processes: Processes, source: Source) -> int:
         )
     # All have it: from here on the memory goes with its last holder, even if every process is killed.
     ring.region.unlink()
-    preview.region.unlink()
+    preview.unlink()
     progress = _decode(screen, processes, source, ring, preview)
     heard = [viewer.hear() for viewer in viewers]
     for viewer in viewers:
@@ -90,81 +81,33 @@ def stream(screen: Screen, processes: Processes, source: Source) -> int:
     return agreed
 
 
-def _room(screen: Screen) -> tuple[int, int]:
-    """Return rows and columns for the picture."""
-    if not screen.lively:
-        return 18, 64
-    rows, columns = screen.console.height - CAPTION_LINES, screen.console.width - 4
-    return max(4, min(rows, TALLEST)), max(8, min(columns, WIDEST))
-
-
-def _decode(screen: Screen, processes: Processes, source: Source, ring: FrameRing, preview: Preview) -> Progress:
+def _decode(screen: Screen, processes: Processes, source: Source, ring: FrameRing, preview: Latest) -> Progress:
     """Decode and publish all frames, and show what a viewer sees meanwhile."""
     checksums: list[int] = []
     started = time.perf_counter()
-    with _Window(screen, preview) as window:
+    with Window(screen, preview) as window:
         for number, frame in enumerate(source.frames()):
             checksums.append(zlib.crc32(frame.data))
             ring.publish(number, frame, processes.still_there)
             seconds = time.perf_counter() - started
-            window.refresh(number + 1, seconds)
+            window.refresh(f"as viewer A sees it, frame {number + 1}, {(number + 1) / seconds:.0f} frames/s")
             if seconds > MOST_SECONDS:
                 break
         ring.end()
         return Progress(checksums, time.perf_counter() - started)
 
 
-class _Window:
-    """The picture that moves on a terminal while frames flow; nothing anywhere else."""
-
-    def __init__(self, screen: Screen, preview: Preview) -> None:
-        self._screen = screen
-        self._preview = preview
-        self._live = Live(console=screen.console, auto_refresh=False, transient=True) if screen.lively else None
-        self._version = 0
-        self._picture: RenderableType = Text()
-        self._next = 0.0
-
-    def __enter__(self) -> _Window:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def refresh(self, frames: int, seconds: float) -> None:
-        """Draw what viewer A sees now, if it is time."""
-        if self._live is None or seconds < self._next:
-            return
-        started = time.perf_counter()
-        taken = self._preview.take(self._version)
-        if taken is not None:
-            self._version, small = taken
-            self._picture = _drawing(self._screen, small)
-        caption = Text(f"  as viewer A sees it, frame {frames}, {frames / seconds:.0f} frames/s", style="dim")
-        self._live.update(Group(self._picture, caption), refresh=True)
-        self._next = seconds + max(REDRAW_EVERY, (time.perf_counter() - started) * DECODING_PER_DRAWING)
-
-
-def _drawing(screen: Screen, small: NDArray[Any]) -> RenderableType:
-    return picture.HalfBlocks(small) if screen.coloured else picture.shades(small)
-
-
 def _show(
     screen: Screen,
     source: Source,
     progress: Progress,
-    preview: Preview,
+    preview: Latest,
     viewers: list[Stranger],
     heard: list[dict[str, Any]],
 ) -> None:
     """Show the last picture and the rates."""
-    taken = preview.take(0)
-    if taken is not None:
-        screen.console.print(_drawing(screen, taken[1]))
-        screen.console.print(Text("  as viewer A saw it, through shared memory", style="dim"))
+    screen.console.print(drawing(screen, preview.get()))
+    screen.console.print(Text("  as viewer A saw it, through shared memory", style="dim"))
     count = len(progress.checksums)
     size = source.height * source.width * 3
 

@@ -12,8 +12,9 @@ import zlib
 
 from frames import FrameRing
 from picture import shrink
-from preview import Preview
 from waiting import demo_still_there, tell
+
+from samemap import Latest
 
 PREVIEW_EVERY = 0.08
 
@@ -21,7 +22,8 @@ PREVIEW_EVERY = 0.08
 def main(reader: int, name: str, preview_name: str | None) -> None:
     """See all frames of the ring ``name``."""
     ring = FrameRing.open(name)
-    preview = Preview.open(preview_name) if preview_name is not None else None
+    preview = Latest.open(preview_name) if preview_name is not None else None
+    height, width, _ = preview.get().shape if preview is not None else (0, 0, 0)
     tell(height=ring.height, width=ring.width, slots=ring.slots)
     checksums: list[int] = []
     started = drawn = 0.0
@@ -32,7 +34,7 @@ def main(reader: int, name: str, preview_name: str | None) -> None:
         checksums.append(zlib.crc32(frame.data))
         summing += time.perf_counter() - now
         if preview is not None and now - drawn >= PREVIEW_EVERY:
-            preview.put(shrink(frame, preview.height, preview.width))
+            preview.set(shrink(frame, height, width))
             drawn = now
     tell(checksums=checksums, seconds=time.perf_counter() - started, summing=summing)
     ring.close()

@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifdef __cplusplus
 #define SAMEMAP_ASSERT(condition, text) static_assert(condition, text)
@@ -26,7 +27,7 @@
 #define SAMEMAP_MAGIC UINT64_C(0x0270616d656d6173)
 #define SAMEMAP_VERSION UINT32_C(1)
 #define SAMEMAP_FEATURES UINT64_C(0)
-#define SAMEMAP_FINGERPRINT UINT64_C(0xd107424166e36bed)
+#define SAMEMAP_FINGERPRINT UINT64_C(0xc5f728e884df456a)
 #define SAMEMAP_HEADER_SPACE 4096
 #define SAMEMAP_LONGEST_SCHEMA 3968
 #define SAMEMAP_MOST_PARTICIPANTS 1023
@@ -42,6 +43,11 @@
 #define SAMEMAP_PRESENT UINT32_C(0x80000000)
 #define SAMEMAP_LEFT UINT32_C(0x40000000)
 
+/* A word of a topic's ring: the slot in the low bits, then the low 44 bits of a message's number. */
+#define SAMEMAP_SLOT_BITS 20
+#define SAMEMAP_MOST_SLOTS 1048576
+#define SAMEMAP_MOST_PINS 128
+
 enum samemap_kind {
     SAMEMAP_KIND_LOCK = 1,
     SAMEMAP_KIND_RLOCK = 2,
@@ -51,7 +57,17 @@ enum samemap_kind {
     SAMEMAP_KIND_BARRIER = 6,
     SAMEMAP_KIND_COUNTER = 7,
     SAMEMAP_KIND_READ_WRITE_LOCK = 8,
-    SAMEMAP_KIND_NAMESPACE = 9
+    SAMEMAP_KIND_NAMESPACE = 9,
+    SAMEMAP_KIND_TOPIC = 10,
+    SAMEMAP_KIND_LATEST = 11
+};
+
+/* What becomes of a subscription that cannot follow. */
+enum samemap_policy {
+    SAMEMAP_POLICY_LATEST = 1,
+    SAMEMAP_POLICY_DROP = 2,
+    SAMEMAP_POLICY_BLOCK = 3,
+    SAMEMAP_POLICY_ENDED = 4
 };
 
 struct samemap_header {
@@ -171,6 +187,53 @@ struct samemap_directory_entry {
     uint64_t name[6];
 };
 
+struct samemap_topic {
+    SAMEMAP_LINE uint32_t slots;
+    uint32_t ring;
+    uint32_t subscribers;
+    uint32_t publishers;
+    uint64_t slot_size;
+    uint32_t blocking;
+    uint32_t extent;
+    uint64_t reserved[4];
+    uint64_t next;
+    uint64_t reserved_next[7];
+    struct samemap_bell news;
+    uint64_t reserved_news[7];
+    struct samemap_bell room;
+    uint64_t reserved_room[7];
+};
+
+struct samemap_publisher {
+    SAMEMAP_LINE uint64_t messages;
+    uint64_t bytes;
+    uint64_t dropped;
+    uint64_t last;
+    uint64_t before[3];
+    uint32_t tag;
+};
+
+struct samemap_subscriber {
+    SAMEMAP_LINE uint64_t cursor;
+    uint64_t received;
+    uint64_t missed;
+    uint64_t joined;
+    uint32_t owner;
+    uint32_t policy;
+    uint64_t reserved[3];
+    uint32_t delays[32];
+};
+
+struct samemap_slot {
+    SAMEMAP_LINE uint64_t seq;
+    uint64_t pins[2];
+    uint64_t published;
+    uint64_t held;
+    uint64_t length;
+    uint32_t owner;
+    uint32_t publisher;
+};
+
 /* Every structure (name, size, alignment) and every field (structure, name, offset, size), for a macro of each. */
 #define SAMEMAP_LAYOUT(STRUCTURE, FIELD) \
     STRUCTURE(header, 128, 8) \
@@ -259,7 +322,46 @@ struct samemap_directory_entry {
     FIELD(directory_entry, offset, 4, 4) \
     FIELD(directory_entry, length, 8, 4) \
     FIELD(directory_entry, reserved, 12, 4) \
-    FIELD(directory_entry, name, 16, 48)
+    FIELD(directory_entry, name, 16, 48) \
+    STRUCTURE(topic, 256, 64) \
+    FIELD(topic, slots, 0, 4) \
+    FIELD(topic, ring, 4, 4) \
+    FIELD(topic, subscribers, 8, 4) \
+    FIELD(topic, publishers, 12, 4) \
+    FIELD(topic, slot_size, 16, 8) \
+    FIELD(topic, blocking, 24, 4) \
+    FIELD(topic, extent, 28, 4) \
+    FIELD(topic, reserved, 32, 32) \
+    FIELD(topic, next, 64, 8) \
+    FIELD(topic, reserved_next, 72, 56) \
+    FIELD(topic, news, 128, 8) \
+    FIELD(topic, reserved_news, 136, 56) \
+    FIELD(topic, room, 192, 8) \
+    FIELD(topic, reserved_room, 200, 56) \
+    STRUCTURE(publisher, 64, 64) \
+    FIELD(publisher, messages, 0, 8) \
+    FIELD(publisher, bytes, 8, 8) \
+    FIELD(publisher, dropped, 16, 8) \
+    FIELD(publisher, last, 24, 8) \
+    FIELD(publisher, before, 32, 24) \
+    FIELD(publisher, tag, 56, 4) \
+    STRUCTURE(subscriber, 192, 64) \
+    FIELD(subscriber, cursor, 0, 8) \
+    FIELD(subscriber, received, 8, 8) \
+    FIELD(subscriber, missed, 16, 8) \
+    FIELD(subscriber, joined, 24, 8) \
+    FIELD(subscriber, owner, 32, 4) \
+    FIELD(subscriber, policy, 36, 4) \
+    FIELD(subscriber, reserved, 40, 24) \
+    FIELD(subscriber, delays, 64, 128) \
+    STRUCTURE(slot, 64, 64) \
+    FIELD(slot, seq, 0, 8) \
+    FIELD(slot, pins, 8, 16) \
+    FIELD(slot, published, 24, 8) \
+    FIELD(slot, held, 32, 8) \
+    FIELD(slot, length, 40, 8) \
+    FIELD(slot, owner, 48, 4) \
+    FIELD(slot, publisher, 52, 4)
 
 #ifdef __cplusplus
 #define SAMEMAP_ALIGNMENT(type) alignof(type)
@@ -332,12 +434,117 @@ static inline const char *samemap_refused(const struct samemap_header *header, u
         return "roster";
     if (header->body % 64 || header->body > header->size || header->body_size > header->size - header->body)
         return "body";
-    if (header->kind < SAMEMAP_KIND_LOCK || header->kind > SAMEMAP_KIND_NAMESPACE)
+    if (header->kind < SAMEMAP_KIND_LOCK || header->kind > SAMEMAP_KIND_LATEST)
         return "kind";
     if (header->schema < sizeof *header || header->schema > SAMEMAP_HEADER_SPACE ||
         header->schema_size > SAMEMAP_HEADER_SPACE - header->schema)
         return "schema_size";
     return NULL;
+}
+
+/* How many there are of everything in a topic, and where, in bytes from the start of the body; read once, and checked. */
+struct samemap_arrangement {
+    uint32_t slots;
+    uint32_t ring;
+    uint32_t subscribers;
+    uint32_t publishers;
+    uint64_t slot_size;
+    /* From one payload to the next. */
+    uint64_t stride;
+    uint64_t publishers_at;
+    uint64_t subscribers_at;
+    uint64_t slots_at;
+    uint64_t ring_at;
+    uint64_t payloads_at;
+};
+
+/* Fills it in, for a header that is not refused, of a Topic or a Latest; returns 0 where the body cannot be arranged so. */
+static inline int samemap_arrange(struct samemap_arrangement *at, const struct samemap_header *header, const void *body) {
+    const struct samemap_topic *topic = (const struct samemap_topic *)body;
+    uint64_t ring = 8;
+    if (header->body_size < sizeof *topic)
+        return 0;
+    at->slots = samemap_load32(&topic->slots);
+    at->ring = samemap_load32(&topic->ring);
+    at->subscribers = samemap_load32(&topic->subscribers);
+    at->publishers = samemap_load32(&topic->publishers);
+    at->slot_size = samemap_load64(&topic->slot_size);
+    while (ring < at->slots)
+        ring *= 2;
+    if (at->slots < 2 || at->slots > SAMEMAP_MOST_SLOTS || at->ring != ring || at->subscribers > SAMEMAP_MOST_PINS ||
+        at->publishers != header->participants || at->slot_size > header->body_size)
+        return 0;
+    at->stride = (at->slot_size + 63) / 64 * 64;
+    at->publishers_at = sizeof *topic;
+    at->subscribers_at = at->publishers_at + at->publishers * (uint64_t)sizeof(struct samemap_publisher);
+    at->slots_at = at->subscribers_at + at->subscribers * (uint64_t)sizeof(struct samemap_subscriber);
+    at->ring_at = at->slots_at + at->slots * (uint64_t)sizeof(struct samemap_slot);
+    at->payloads_at = at->ring_at + at->ring * (uint64_t)sizeof(uint64_t);
+    return at->payloads_at <= header->body_size &&
+           (at->stride == 0 || at->slots <= (header->body_size - at->payloads_at) / at->stride);
+}
+
+/* How far the message of a ring's word is ahead of message `number`: 0 when it is that one. */
+static inline int64_t samemap_ahead(uint64_t word, uint64_t number) {
+    const uint64_t numbers = UINT64_C(1) << (64 - SAMEMAP_SLOT_BITS);
+    uint64_t difference = ((word >> SAMEMAP_SLOT_BITS) - number) & (numbers - 1);
+    return difference < numbers / 2 ? (int64_t)difference : -(int64_t)(numbers - difference);
+}
+
+/* The word in which the ring has message `number`, or an older or a newer one. */
+static inline uint64_t samemap_ring_word(const struct samemap_arrangement *at, const void *body, uint64_t number) {
+    const uint64_t *ring = (const uint64_t *)(const void *)((const char *)body + at->ring_at);
+    return samemap_load64(&ring[number & (at->ring - 1)]);
+}
+
+/* The number of the newest message; 0 before the first. */
+static inline uint64_t samemap_newest(const struct samemap_arrangement *at, const void *body) {
+    uint64_t next = samemap_load64(&((const struct samemap_topic *)body)->next);
+    for (uint32_t i = 0; i < at->ring && samemap_ahead(samemap_ring_word(at, body, next), next) == 0; i++)
+        next++;
+    return next - 1;
+}
+
+/* A message, where it lies. */
+struct samemap_message {
+    uint64_t number;
+    uint64_t length;
+    uint64_t published;
+    uint32_t publisher;
+    const struct samemap_slot *slot;
+    const uint64_t *payload;
+};
+
+/* Finds message `number`: 1; 0 when it is not there, or not any more; -1 when its length cannot be. */
+static inline int samemap_find(struct samemap_message *message, const struct samemap_arrangement *at, const void *body,
+                               uint64_t number) {
+    uint64_t word = samemap_ring_word(at, body, number);
+    uint64_t slot = word & ((UINT64_C(1) << SAMEMAP_SLOT_BITS) - 1);
+    if (number == 0 || samemap_ahead(word, number) != 0 || slot >= at->slots)
+        return 0;
+    message->slot = (const struct samemap_slot *)(const void *)((const char *)body + at->slots_at) + slot;
+    if (samemap_load64(&message->slot->seq) != number)
+        return 0;
+    message->number = number;
+    message->length = __atomic_load_n(&message->slot->length, __ATOMIC_RELAXED);
+    message->published = __atomic_load_n(&message->slot->published, __ATOMIC_RELAXED);
+    message->publisher = __atomic_load_n(&message->slot->publisher, __ATOMIC_RELAXED);
+    message->payload = (const uint64_t *)(const void *)((const char *)body + at->payloads_at + slot * at->stride);
+    if (message->length <= at->slot_size)
+        return 1;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return __atomic_load_n(&message->slot->seq, __ATOMIC_RELAXED) == number ? -1 : 0;
+}
+
+/* Copies all of a message: 1; or 0 when it has gone meanwhile, and what was copied may be torn. */
+static inline int samemap_copy(void *to, const struct samemap_message *message) {
+    for (uint64_t i = 0; i < message->length; i += 8) {
+        /* The end of the last word belongs to the payload's place, too. */
+        uint64_t word = __atomic_load_n(&message->payload[i / 8], __ATOMIC_RELAXED);
+        memcpy((char *)to + i, &word, message->length - i < 8 ? (size_t)(message->length - i) : 8);
+    }
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return __atomic_load_n(&message->slot->seq, __ATOMIC_RELAXED) == message->number;
 }
 
 #endif

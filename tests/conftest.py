@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from programs import EXAMPLES
 
 from samemap import Region
 
@@ -78,3 +79,14 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
+
+
+@pytest.fixture
+def example(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., subprocess.Popen[str]]:
+    """Start an example by its name, with its arguments."""
+
+    def run(name: str, *arguments: object, **more: object) -> subprocess.Popen[str]:
+        line = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), *map(str, arguments)]
+        return start(*line, **more)
+
+    return run

@@ -25,7 +25,9 @@ pytest.importorskip("rich", reason=NEEDED)
 
 DEMO = Path(__file__).parent.parent / "demo"
 PATIENCE = 100
-SPEAKER = re.compile(r"^  (?:parent|child|reader|writer|demo|keeper|viewer)(?: \w)? +(\d+)  ", re.MULTILINE)
+SPEAKER = re.compile(
+    r"^  (?:parent|child|reader|writer|demo|keeper|viewer|view|detector|recorder)(?: \w)? +(\d+)  ", re.M
+)
 HOME = re.compile(r"/\S*/samemap-demo-[^/\s]+")
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -73,6 +75,13 @@ ENDLESS = (
     ("source.py", "PAN_FRAMES = 400", "PAN_FRAMES = 10**9"),
     ("stream.py", "MOST_SECONDS = 15.0", "MOST_SECONDS = 1e9"),
 )
+IN_THE_TOPIC = ('subscribes, "block"', "keeps frame", "has the next frame published")
+#: With these the topic's frames do, after the detector was killed.
+ENDLESS_TOPIC = (
+    ("source.py", "PAN_FRAMES = 400", "PAN_FRAMES = 40"),
+    ("broadcast.py", "= 30, 90, 120", "= 30, 90, 10**9"),
+    ("broadcast.py", "= 3.0, 4 * SLOTS", "= 1e9, 4 * SLOTS"),
+)
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> str:
@@ -113,15 +122,28 @@ def test_all_of_it_in_plain_lines() -> None:
         "as viewer A saw it, through shared memory",
         "  ok  ",
         "checksums computed by strangers, all equal to the decoder's.",
-        "5 scenes and ",
-        "Of 10 processes and their files, none is left.",
+        "7  A topic: frames for all who want them",
+        'subscribes, "latest"',
+        'subscribes, "drop"',
+        'subscribes, "block"',
+        "keeps frame ",
+        "has it unchanged after ",
+        "is killed with the frame in its hands: kill -9",
+        " ms later",
+        "can fill 5 of 6 slots at once",
+        " frames of 1920 x 1080",
+        "computed before",
+        "killed",
+        "  ok  The others went on",
+        "7 scenes and ",
+        "Of 13 processes and their files, none is left.",
     ]
     at = 0
     for text in story:
         at = done.stdout.find(text, at)
         assert at >= 0, f"{text!r} is missing, or too early, in:\n{done.stdout}"
     counts = [(int(a), int(b)) for a, b in re.findall(r"(\d+) of (\d+) equal", done.stdout)]
-    assert len(counts) == 2
+    assert len(counts) == 4
     assert all(same == frames > 1 for same, frames in counts)
     nothing_is_left(done.stdout)
 
@@ -172,7 +194,11 @@ def test_ones_own_file(tmp_path: Path, name: str, make: Callable[[Path], None], 
     assert about in done.stdout
     assert frames in done.stdout
     count = int(frames.split()[0])
-    assert done.stdout.count(f"{count} of {count} equal") == 2
+    streamed, broadcast = done.stdout.split("\n7  A topic")
+    assert streamed.count(f"{count} of {count} equal") == 2
+    received = [int(a) for a, b in re.findall(r"(\d+) of (\d+) equal", broadcast) if a == b]
+    # The recorder got all that were published, and the view some.
+    assert [f"{max(received)} frames of" in broadcast, len(received)] == [True, 2]
     nothing_is_left(done.stdout)
 
 
@@ -208,6 +234,10 @@ def test_a_file_that_gives_no_frames(tmp_path: Path, name: str, make: Callable[[
         (("writer.py", 'write_text("World"', 'write_text("Worlo"'), "readings found a text that nobody wrote"),
         (("family.py", "range(ADDITIONS)", "range(ADDITIONS - 1)"), "3 additions were lost"),
         (("keeper.py", "int(now[-1])", "int(now[-1]) + 1"), "the keeper sees 4243 at the end, not 4242"),
+        (("subscriber.py", "crc32(sample)))", "crc32(sample) ^ (sample.seq == 40)))"), " unchanged"),
+        (("subscriber.py", "tell(checksum=zlib", "tell(checksum=1 + zlib"), "has changed under detector"),
+        (("subscriber.py", "missed=frames.missed", "missed=1 + frames.missed"), "does not know what it missed"),
+        (("broadcast.py", "return len(loans)", "return len(loans) - 1"), "of 6 slots only 4 can be filled"),
         (("viewer.py", "    ring = FrameRing", '    sys.exit("no ring")\n    ring = FrameRing'), "status 1: no ring"),
     ],
 )
@@ -232,6 +262,17 @@ def test_a_killed_viewer_ends_the_demo(start: Start, changed: Callable[..., Path
     nothing_is_left(output + rest)
 
 
+def test_a_killed_recorder_ends_the_demo_and_is_not_waited_for(start: Start, changed: Callable[..., Path]) -> None:
+    demo = start(sys.executable, changed(*ENDLESS_TOPIC), env=plain())
+    output = read_until(demo, "has the next frame published")
+    pid = int(re.findall(r"recorder +(\d+)", output)[0])
+    os.kill(pid, signal.SIGKILL)
+    rest, errors = demo.communicate(timeout=PATIENCE)
+    assert (demo.returncode, errors) == (1, "")
+    assert f"FAILED  recorder (pid {pid}) was killed by SIGKILL" in rest
+    nothing_is_left(output + rest)
+
+
 @pytest.mark.parametrize(
     ("moment", "numbers"),
     [
@@ -244,10 +285,12 @@ def test_a_killed_viewer_ends_the_demo(start: Start, changed: Callable[..., Path
         ("viewer B", [signal.SIGTERM]),
         ("viewer B", [signal.SIGHUP]),
         ("viewer B", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP] * 5),
+        *((moment, [signal.SIGINT]) for moment in IN_THE_TOPIC),
     ],
 )
 def test_interrupted(start: Start, changed: Callable[..., Path], moment: str, numbers: list[signal.Signals]) -> None:
-    demo = start(sys.executable, changed(*ENDLESS), env=plain(), process_group=0)
+    endless = ENDLESS_TOPIC if moment in IN_THE_TOPIC else ENDLESS
+    demo = start(sys.executable, changed(*endless), env=plain(), process_group=0)
     output = read_until(demo, moment)
     # As a terminal does it: to the demo and to whoever is in its group.
     for number in numbers:
@@ -282,6 +325,7 @@ def test_on_a_terminal(changed: Callable[..., Path]) -> None:
     # Half blocks, both halves coloured.
     assert re.search("\x1b\\[38;2;\\d+;\\d+;\\d+;48;2;\\d+;\\d+;\\d+m▀", text)
     assert "as viewer A sees it, frame" in text
+    assert re.search(r"as the view sees it, frame \d+; frame \d+ is brightest at \d+, \d+", text)
     assert text.rstrip().endswith("\x1b[0m")
     nothing_is_left(re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", text).replace("\r\n", "\n"))
 

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from programs import EXAMPLES
 
 from samemap import Region
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 Start = Callable[..., subprocess.Popen[str]]
 
 
-@pytest.mark.parametrize("name", ["bell", "handle_over_socket"])
+@pytest.mark.parametrize("name", ["bell", "handle_over_socket", "sensor", "dashboard"])
 def test_without_arguments_the_usage_is_one_line(name: str, start: Start, runtime_directory: Path) -> None:
     example = start(sys.executable, EXAMPLES / f"{name}.py")
     out, err = example.communicate(timeout=60)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from programs import EXAMPLES, output
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
 Start = Callable[..., subprocess.Popen[str]]
 
 ALONE = {
@@ -22,29 +22,15 @@ ALONE = {
     "workers": "exit statuses: [0, 0, 0, 0]\ndone at least 100: True - desks free: 2\n",
     "async_lock": "sum: 100 - threads: 2\nheld by this process: True\n",
     "frames": "looked at 100 frames of 921600 bytes, none copied\n",
+    "typed": "the robot goes to (3.0, 4.0)\nthe robot stops: a wall\n",
 }
 TOGETHER = {"writer", "reader", "handle_over_socket", "bell"}
-
-
-@pytest.fixture
-def example(start: Start) -> Start:
-    """Start an example."""
-
-    def run(name: str, *arguments: object, **more: object) -> subprocess.Popen[str]:
-        line = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), *map(str, arguments)]
-        return start(*line, **more)
-
-    return run
-
-
-def output(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (0, ""), err
-    return out
+#: tests/test_example_pipeline.py runs these.
+PIPELINE = {"camera", "detector", "recorder", "live_view", "web_stream", "sensor", "dashboard"}
 
 
 def test_no_example_is_forgotten() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(ALONE) | TOGETHER
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(ALONE) | TOGETHER | PIPELINE
 
 
 @pytest.mark.parametrize(("name", "said"), ALONE.items())

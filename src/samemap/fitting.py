@@ -18,8 +18,8 @@ def fitted(value: object, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArr
     """Make an array of a value.
 
     Args:
-        value: An array, or what has a dtype of its own: it must convert safely, as numpy calls it. Or Python's own
-            numbers, and lists of them: those must only be in the dtype's range, because Python has no smaller ones.
+        value: An array, or what has a dtype of its own: it must convert safely, as numpy calls it. Or single
+            numbers, and lists of Python's own: those must only be in the dtype's range.
             A record is a tuple.
         dtype: What one element must be.
         shape: What the shape must be; nothing is broadcast.
@@ -133,11 +133,12 @@ def _array(value: object, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 def _is_only_wider(value: object, found: NDArray[Any], dtype: np.dtype[Any]) -> bool:
     """Tell whether it does not convert safely only because Python's own numbers, which are the widest, do not."""
-    if isinstance(value, np.ndarray | np.generic):
+    # A single number of numpy's is as wide as what it was computed with: array.mean(), for one.
+    if isinstance(value, np.ndarray | np.generic) and not isinstance(value, np.number):
         return False
     if dtype.kind in "mM" and found.dtype.kind == dtype.kind:
         return np.array_equal(found.astype(dtype), found, equal_nan=True)
-    if not isinstance(value, bool | int | float | complex | list | tuple):
+    if not isinstance(value, bool | int | float | complex | list | tuple | np.number):
         return False
     if found.dtype.kind in "iu" and dtype.kind in "iu":
         limits = np.iinfo(dtype)

@@ -196,6 +196,16 @@ class Latest(Closing, Compiled):
         return float("inf") if found is None else found.age
 
     @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The shape of its values; ``None`` when they are no arrays."""
+        return getattr(self._codec, "shape", None)
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of its values; ``None`` when they are no arrays."""
+        return getattr(self._codec, "dtype", None)
+
+    @property
     def codec(self) -> str:
         """What its values are: ``"numpy"``, ``"msgspec"``, ``"pickle"`` or ``"bytes"``."""
         return self._codec.name

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TypeVar
 
-    from .segments import SegmentObject
+    from .aio import Closable
 
-    T = TypeVar("T", bound=SegmentObject)
+    T = TypeVar("T", bound=Closable)
 
 __all__ = ["wait", "wait_async"]
 
@@ -22,11 +22,13 @@ def wait(objects: Iterable[T], timeout: float | None = None) -> list[T]:
     """Sleep until at least one of several objects is ready; take nothing.
 
     An event is ready when it is set, a lock when an acquire would succeed at once (to write, of a `ReadWriteLock`; dead
-    holders count as none), a semaphore when it has a permit. By the time the caller acts on it, another may have
+    holders count as none), a semaphore when it has a permit, a subscription when there is a message for it, a newest
+    value when there is a newer one than this handle has got. By the time the caller acts on it, another may have
     been faster.
 
     Args:
-        objects: Any of `Event`, `Lock`, `RLock`, `ReadWriteLock`, `Semaphore` and `BoundedSemaphore`.
+        objects: Any of `Event`, `Lock`, `RLock`, `ReadWriteLock`, `Semaphore`, `BoundedSemaphore`, `Subscription` and
+            `Latest`.
         timeout: Seconds; ``None`` waits for ever, 0 only looks.
 
     Returns:

@@ -22,11 +22,20 @@ from pathlib import Path
 from typing import Any
 
 from samemap import SegmentTruncated, _core
+from samemap.encodings import BytesCodec
 
 ERRORS = (ValueError, IndexError, OverflowError, RuntimeError, OSError)
 PARTICIPANTS = 6
-PARAMETERS = {"Semaphore": [2, 3, 0], "Barrier": [2, 0, 0], "Namespace": [1 << 16, 0, 0]}
-KINDS = ["Lock", "RLock", "Semaphore", "Event", "Condition", "Barrier", "Counter", "ReadWriteLock", "Namespace"]
+PARAMETERS = {
+    "Semaphore": [2, 3, 0],
+    "Barrier": [2, 0, 0],
+    "Namespace": [1 << 16, 0, 0],
+    # Of more bytes than are copied at once, so that messages are pinned.
+    "Topic": [5, 5000, 3],
+    "Latest": [4, 100, 0],
+}
+IN_NAMESPACES = ["Lock", "RLock", "Semaphore", "Event", "Condition", "Barrier", "Counter", "ReadWriteLock"]
+KINDS = [*IN_NAMESPACES, "Namespace", "Topic", "Latest"]
 BRIEF = 0.002
 PEER = """
 import sys
@@ -187,10 +196,8 @@ def of_read_write_lock(segment: _core.Segment, offset: int, chance: random.Rando
 
 
 def of_namespace(segment: _core.Segment, chance: random.Random) -> Operations:
-    kinds = KINDS[:-1]
-
     def add() -> None:
-        kind = chance.choice(kinds)
+        kind = chance.choice(IN_NAMESPACES)
         segment.add(f"{kind} {chance.randrange(3)}", kind, PARAMETERS.get(kind, [0, 0, 0]))
 
     def use() -> None:
@@ -203,14 +210,106 @@ def of_namespace(segment: _core.Segment, chance: random.Random) -> Operations:
     return {"add": add, "objects": segment.objects, "find": lambda: segment.find("Lock 0"), "use": use}
 
 
+def message(chance: random.Random, largest: int) -> bytes:
+    return bytes(chance.choice([0, 1, 8, largest - 1, largest, largest + 1]))
+
+
+def of_topic(segment: _core.Segment, chance: random.Random) -> Operations:
+    when_full = chance.choice(["wait", "raise", "drop"])
+    topic = _core.Topic(segment, BytesCodec(), chance.random() < 0.5, when_full)
+    policy = chance.choice(["latest", "drop", "block"])
+    subscription = _core.Subscription(topic, policy if segment.mode == "rw" else "drop", chance.randrange(9))
+    kept: list[_core.Sample] = []
+    largest = PARAMETERS["Topic"][1]
+
+    def keep() -> None:
+        kept.append(subscription.recv(BRIEF))
+
+    def release() -> None:
+        if kept:
+            sample = kept.pop()
+            memoryview(sample).tobytes()
+            sample.release()
+
+    def lend() -> None:
+        with topic._loan(chance.randrange(largest + 2), BRIEF) as frame:
+            frame[:] = bytes(len(frame))
+            if chance.random() < 0.3:
+                raise ValueError("it was abandoned")
+
+    def tell() -> None:
+        sample = subscription.recv(BRIEF)
+        assert len(bytes(sample)) == len(sample) <= largest
+        repr((sample, sample.age, sample.time, sample.publisher, sample.missed, sample.value, sample.pinned))
+
+    def subscribe() -> None:
+        _core.Subscription(topic, policy, chance.choice([0, 1, 5, 1 << 63])).recv(BRIEF)
+
+    return {
+        "publish": lambda: topic.publish(message(chance, largest), BRIEF),
+        "publish now": lambda: topic.publish_nowait(message(chance, largest)),
+        "publish many": lambda: topic._publish_rows(bytes(700), chance.choice([7, 70, 700]), BRIEF),
+        "lend": lend,
+        "receive": tell,
+        "receive now": subscription.recv_nowait,
+        "poll": subscription._poll,
+        "receive bytes": lambda: subscription._recv_bytes(chance.randrange(9), BRIEF),
+        "receive samples": lambda: subscription._recv_samples(chance.randrange(9), BRIEF),
+        "receive into": lambda: subscription._recv_into(bytearray(64), chance.choice([1, 8, 7]), BRIEF),
+        "keep": keep,
+        "release": release,
+        "subscribe": subscribe,
+        "leave": subscription.close,
+        "lag": lambda: (subscription.lag, subscription.received, subscription.missed),
+        "begin to receive": lambda: pend(subscription._begin_wait),
+        "begin to publish": lambda: pend(topic._begin_room),
+        "begin to wait for subscribers": lambda: pend(lambda: topic._begin_audience(chance.randrange(4))),
+        "wait for subscribers": lambda: topic._wait_for_subscribers(chance.randrange(4), BRIEF),
+        "wait for any": lambda: _core.wait_any([subscription], BRIEF),
+        "last": lambda: [bytes(sample) for sample in topic._last(chance.choice([0, 1, 5, 1 << 63]))],
+        "what it is": lambda: (topic.seq, topic.slots, topic.max_message, topic.max_subscribers),
+        "counts": topic._counts,
+        "subscribers": topic._subscribers,
+        "publishers": topic._publishers,
+        "bury": topic._bury,
+        "wake": topic._wake,
+    }
+
+
+def of_latest(segment: _core.Segment, chance: random.Random) -> Operations:
+    latest = _core.Latest(segment, BytesCodec(), chance.random() < 0.5)
+    largest = PARAMETERS["Latest"][1]
+
+    def tell() -> None:
+        sample = latest._sample()
+        if sample is not None:
+            assert len(bytes(sample)) == len(sample) <= largest
+            repr((sample, sample.age, sample.time, sample.publisher, sample.missed, sample.value, sample.pinned))
+
+    return {
+        "set": lambda: latest.set(message(chance, largest)),
+        "get": lambda: latest.get(None),
+        "get or raise": latest.get,
+        "sample": tell,
+        "wait for a newer one": lambda: latest.wait_newer(chance.choice([None, 0, latest.seq]), BRIEF),
+        "newer": lambda: latest._newer(chance.choice([0, latest.seq]), BRIEF),
+        "begin to wait": lambda: pend(lambda: latest._begin_newer(None)),
+        "wait for any": lambda: _core.wait_any([latest], BRIEF),
+        "what it is": lambda: (latest.seq, latest.max_size, latest._seen),
+        "published": latest._published,
+        "wake": latest._wake,
+    }
+
+
 def operations_of(segment: _core.Segment, kind: str, offset: int, chance: random.Random) -> Operations:
     """Return all that can be done with an object, by what it is called."""
     if kind in ("Lock", "RLock"):
         return of_lock(segment, offset, kind, chance)
     if kind == "Event":
         return of_event(segment, offset)
-    if kind == "Namespace":
-        return of_namespace(segment, chance)
+    alone = {"Namespace": of_namespace, "Topic": of_topic, "Latest": of_latest}
+    if kind in alone:
+        return alone[kind](segment, chance)
     of = {
         "Semaphore": of_semaphore,
         "Condition": of_condition,
@@ -270,16 +369,28 @@ def values(chance: random.Random, tags: list[int]) -> Iterator[int]:
         )
 
 
+def parts(whole: bytes) -> list[tuple[int, int]]:
+    """Return where the parts of a segment begin and end that are worth damaging: a topic's payloads are the least."""
+    roster, body = 4096, int.from_bytes(whole[96:104], "little")
+    found = [(0, 128), (roster, body), (body, len(whole)), (body, body + 128)]
+    kind, participants = (int.from_bytes(whole[at : at + 4], "little") for at in (12, 84))
+    if kind in (10, 11):
+        slots, ring, subscribers = (int.from_bytes(whole[body + at :][:4], "little") for at in (0, 4, 8))
+        tables = body + 256 + 64 * participants
+        words = tables + 192 * subscribers + 64 * slots
+        found += [(body, body + 256), (tables, words), (tables, words), (words, words + 8 * ring)]
+    return found
+
+
 def damage(path: Path, chance: random.Random, tags: list[int], over: threading.Event) -> None:
     """Change words at random, and every now and then put all back, so that no wait is for ever."""
     with path.open("r+b") as file:
         memory = mmap.mmap(file.fileno(), 0)
     whole = memory[:]
-    roster, body = 4096, int.from_bytes(whole[96:104], "little")
     words = values(chance, tags)
     while not over.wait(chance.choice([0, 0, 0.0005])):
         for _ in range(chance.randrange(1, 6)):
-            start, end = chance.choice([(0, 128), (roster, body), (body, len(whole)), (body, body + 128)])
+            start, end = chance.choice(parts(whole))
             at = chance.randrange(start, min(end, len(whole)) - 3) & ~3
             memory[at : at + 4] = next(words).to_bytes(4, "little")
         if chance.random() < 0.1:

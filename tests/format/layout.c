@@ -1,4 +1,4 @@
-/* Prints what the compiler makes of include/samemap.h: structures, fields, constants and kinds. Also valid C++. */
+/* Prints what the compiler makes of include/samemap.h: structures, fields, constants, kinds and policies. Also valid C++. */
 #include <inttypes.h>
 #include <samemap.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
            sizeof(((struct samemap_##structure *)0)->field));
 #define CONSTANT(name) printf("constant %s %" PRIu64 "\n", #name, (uint64_t)SAMEMAP_##name);
 #define KIND(name) printf("kind %s %d\n", #name, (int)SAMEMAP_KIND_##name);
+#define POLICY(name) printf("policy %s %d\n", #name, (int)SAMEMAP_POLICY_##name);
 
 int main(void) {
     SAMEMAP_LAYOUT(STRUCTURE, FIELD)
@@ -28,6 +29,9 @@ int main(void) {
     CONSTANT(SECOND_MARK)
     CONSTANT(PRESENT)
     CONSTANT(LEFT)
+    CONSTANT(SLOT_BITS)
+    CONSTANT(MOST_SLOTS)
+    CONSTANT(MOST_PINS)
     KIND(LOCK)
     KIND(RLOCK)
     KIND(SEMAPHORE)
@@ -37,5 +41,11 @@ int main(void) {
     KIND(COUNTER)
     KIND(READ_WRITE_LOCK)
     KIND(NAMESPACE)
+    KIND(TOPIC)
+    KIND(LATEST)
+    POLICY(LATEST)
+    POLICY(DROP)
+    POLICY(BLOCK)
+    POLICY(ENDED)
     return 0;
 }

@@ -6,6 +6,7 @@ header, and a C program reads what Python has made.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -14,13 +15,15 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from isolated import until
 
-from samemap import _core
+from samemap import Latest, Topic, _core
+from samemap.encodings import BytesCodec
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = (ROOT / "docs" / "format.md").read_text()
@@ -109,7 +112,13 @@ def test_c_has_every_kind_of_the_document(compiled: list[list[str]]) -> None:
     assert {name: value for kind, name, value, *_ in compiled if kind == "kind"} == told
 
 
-@pytest.mark.parametrize("field", ["uint32_t died;", "uint64_t since;", "uint64_t magic;"])
+def test_c_has_every_policy_of_the_document(compiled: list[list[str]]) -> None:
+    told = {snake(name).upper(): number for _, number, name, _ in rows("number", "policy")}
+    assert len(told) == len(re.findall(r"SAMEMAP_POLICY_\w+ = ", HEADER.read_text()))
+    assert {name: value for kind, name, value, *_ in compiled if kind == "policy"} == told
+
+
+@pytest.mark.parametrize("field", ["uint32_t died;", "uint64_t since;", "uint64_t magic;", "uint64_t published;"])
 def test_a_field_that_moves_does_not_compile(field: str, tmp_path: Path) -> None:
     changed = tmp_path / "samemap.h"
     changed.write_text(HEADER.read_text().replace(field, f"uint16_t moved; {field}", 1))
@@ -139,22 +148,36 @@ signal.pause()
 """
 
 
-@pytest.fixture(scope="module")
-def inspect(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], list[str]]:
-    """Return a function that runs the C program on a file, and returns the lines that it printed."""
-    program = tmp_path_factory.mktemp("inspect") / "inspect"
-    build(Path(__file__).parent / "inspect.c", program, "gcc", "-std=c11", "-O2")
+Run = Callable[..., list[str]]
 
-    def run(path: Path) -> list[str]:
-        done = subprocess.run([program, path], capture_output=True, text=True, timeout=100, check=False)
+
+def in_c(name: str, folder: Path) -> Run:
+    """Return a function that runs a C program with arguments, and returns the lines that it printed."""
+    program = build(Path(__file__).parent / f"{name}.c", folder / name, "gcc", "-std=c11", "-O2")
+
+    def run(*arguments: object) -> list[str]:
+        line = [str(program), *map(str, arguments)]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=100, check=False)
         assert (done.returncode in (0, 3), done.stderr) == (True, ""), done
         return done.stdout.splitlines()
 
     return run
 
 
+@pytest.fixture(scope="module")
+def inspect(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a function that runs the C program that looks at any segment."""
+    return in_c("inspect", tmp_path_factory.mktemp("inspect"))
+
+
+@pytest.fixture(scope="module")
+def newest(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a function that runs the C program that reads messages."""
+    return in_c("newest", tmp_path_factory.mktemp("newest"))
+
+
 class TestAProgramInC:
-    def test_reads_the_header(self, inspect: Callable[[Path], list[str]], tmp_path: Path) -> None:
+    def test_reads_the_header(self, inspect: Run, tmp_path: Path) -> None:
         path = tmp_path / "counter"
         segment = make(path, "Counter", schema='{"unit": "°C"}')
         lines = dict(line.split(" ", 1) for line in inspect(path))
@@ -166,9 +189,7 @@ class TestAProgramInC:
         assert int(lines["created"]) / 1e9 == segment.created
         assert lines["schema"] == '{"unit": "°C"}'
 
-    def test_sees_who_lives_and_who_holds_a_lock(
-        self, inspect: Callable[[Path], list[str]], tmp_path: Path, start: Start
-    ) -> None:
+    def test_sees_who_lives_and_who_holds_a_lock(self, inspect: Run, tmp_path: Path, start: Start) -> None:
         path = tmp_path / "lock"
         segment = make(path, "Lock")
         lock = _core.Lock(segment, 0, False)
@@ -206,7 +227,7 @@ class TestAProgramInC:
         lock.release()
         segment.close()
 
-    def test_refuses_what_python_refuses(self, inspect: Callable[[Path], list[str]], tmp_path: Path) -> None:
+    def test_refuses_what_python_refuses(self, inspect: Run, tmp_path: Path) -> None:
         path = tmp_path / "lock"
         make(path, "Lock").close()
         whole = path.read_bytes()
@@ -227,6 +248,96 @@ class TestAProgramInC:
             assert inspect(path) == [f"refused {field}"]
             with pytest.raises(_core.SegmentMismatch, match=f"its {field} is "):
                 _core.Segment(str(path), "open", None, [0, 0, 0], 8, "", 0o600, True, False, False, -1)
+
+
+PUBLISHER = """
+import itertools, sys
+from samemap import Topic
+topic = Topic.open(sys.argv[1])
+print("ready", flush=True)
+for number in itertools.count(1):
+    topic.publish(f"{number};".encode() * (number * 7919 % 6000 + 1))
+"""
+
+
+def offsets(kind: str, **numbers: int) -> list[int]:
+    """Return where the document says that the parts of a body begin, for a topic of these numbers."""
+    told = {"ring": max(8, 1 << (numbers["slots"] - 1).bit_length()), "stride": -(-numbers["slot_size"] // 64) * 64}
+    values = {**told, **numbers}
+    formulas = [where for _, of, where, *_ in rows("body of", "from byte", "part") if of == kind]
+    return [
+        sum(
+            math.prod(
+                values[factor] if factor in values else int(factor)
+                for factor in term.split(" \N{MULTIPLICATION SIGN} ")
+            )
+            for term in formula.split(" + ")
+        )
+        for formula in formulas
+    ]
+
+
+class TestAProgramInCReadsMessages:
+    @pytest.mark.parametrize("kind", ["Topic", "Latest"])
+    @pytest.mark.parametrize(("slots", "size", "subscribers"), [(2, 0, 0), (8, 64, 1), (9, 65, 3), (100, 1000, 128)])
+    def test_finds_everything_where_the_document_says(
+        self, newest: Run, tmp_path: Path, kind: str, slots: int, size: int, subscribers: int
+    ) -> None:
+        path = tmp_path / "topic"
+        segment = make(path, kind, slots, size, subscribers, participants=5)
+        found = dict(line.split(" ") for line in newest(path, 0))
+        told = offsets(kind, slots=slots, slot_size=size, subscribers=subscribers, participants=5)
+        names = ["publishers", "subscribers", "slots", "ring", "payloads"]
+        assert [int(found[name]) for name in names] == told[1:]
+        assert int(found["payloads"]) + int(found["stride"]) * slots == segment.size - segment.body
+
+    def test_copies_are_whole_while_they_are_published(self, newest: Run, tmp_path: Path, start: Start) -> None:
+        # Two slots: each message is written over the last but one, while that may be read.
+        with Topic(tmp_path / "topic", slots=2) as topic:
+            before = time.time_ns()
+            publisher = start(tmp_path / "topic", source=PUBLISHER)
+            assert publisher.stdout is not None
+            assert publisher.stdout.readline() == "ready\n"
+            (tag,) = [found._tag for found in topic.participants() if found.pid == publisher.pid]
+            lines = [line.split(" ") for line in newest(tmp_path / "topic", 1000)]
+            messages = [fields for name, *fields in lines if name == "message"]
+            assert len(messages) == 1000
+            numbers = [int(number) for number, *_ in messages]
+            assert numbers == sorted(set(numbers))
+            for number, by, published, length, text in messages:
+                assert (int(by), int(length)) == (tag, len(text))
+                assert before <= int(published) <= time.time_ns()
+                assert text == f"{number};" * (int(number) * 7919 % 6000 + 1), f"message {number} is torn"
+            publisher.kill()
+            publisher.wait()
+            (last,) = topic.last(1)
+            *_, (_, number, _, _, _, text), _ = [line.split(" ") for line in newest(tmp_path / "topic", 1)]
+            assert (int(number), text.encode()) == (last.seq, last.value)
+
+    def test_reads_a_newest_value(self, newest: Run, tmp_path: Path) -> None:
+        with Latest(tmp_path / "latest") as latest:
+            for value in (b"on", b"off"):
+                latest.set(value)
+            lines = newest(tmp_path / "latest", 1)
+            assert lines[-2].startswith("message 2 ")
+            assert lines[-2].endswith(" 3 off")
+
+    def test_refuses_what_python_refuses(self, newest: Run, tmp_path: Path) -> None:
+        path = tmp_path / "topic"
+        make(path, "Topic", 8, 100, 4).close()
+        whole = path.read_bytes()
+        body = int.from_bytes(whole[96:104], "little")
+        # Slots, ring, subscriptions, publishers, bytes of a slot.
+        changes = [(0, 4, 9), (0, 4, 1), (0, 4, 0), (4, 4, 16), (4, 4, 7), (8, 4, 5), (8, 4, 129), (12, 4, 9)]
+        changes += [(16, 8, 1 << 62), (16, 8, (1 << 64) - 1), (16, 8, 129)]
+        for offset, size, value in changes:
+            at = body + offset
+            path.write_bytes(whole[:at] + value.to_bytes(size, "little") + whole[at + size :])
+            assert newest(path, 0) == ["refused shape"], (offset, value)
+            segment = _core.Segment(str(path), "open", None, [0, 0, 0], 8, "", 0o600, True, False, False, -1)
+            with pytest.raises(_core.SegmentMismatch, match="its shape is "):
+                _core.Topic(segment, BytesCodec(), True, "wait")
+            segment.close()
 
 
 def word(segment: _core.Segment, offset: int, code: str = "I") -> int:
@@ -282,3 +393,61 @@ class TestMarksAreWhereTheDocumentSays:
         assert word(segment, 0, "q") == -2
         _core.Counter(segment, 0).add(7)
         assert word(segment, 0, "q") == 5
+
+    def test_of_a_topic(self) -> None:
+        segment = make(None, "Topic", 9, 5000, 4, participants=8)
+        _, publishers, subscribers, slots, ring, payloads = offsets(
+            "Topic", slots=9, slot_size=5000, subscribers=4, participants=8
+        )
+        at = {(heading, field): int(offset) for heading, field, offset, *_ in rows("field", "offset", "size")}
+
+        def of(structure: str, field: str, start: int, code: str = "Q") -> int:
+            return word(segment, start + at[structure, field], code)
+
+        topic = _core.Topic(segment, BytesCodec(), True, "wait")
+        (me,) = segment.participants()
+        index = (me._tag & 1023) - 1
+        assert [of("Topic", field, 0, "I") for field in ("slots", "ring", "subscribers", "publishers")] == [9, 16, 4, 8]
+        assert (of("Topic", "slot_size", 0), of("Topic", "next", 0), of("Topic", "blocking", 0, "I")) == (5000, 1, 0)
+
+        # A subscription that blocks.
+        subscription = _core.Subscription(topic, "block", 0)
+        assert of("Subscriber", "owner", subscribers, "I") == me._tag
+        assert of("Subscriber", "policy", subscribers, "I") == 3
+        assert of("Subscriber", "cursor", subscribers) == 1
+        assert (of("Topic", "blocking", 0, "I"), of("Topic", "extent", 0, "I")) == (1, 1)
+
+        # A message.
+        assert topic.publish(b"five!" * 1000) == 1
+        assert of("Topic", "next", 0) == 2
+        place = word(segment, ring + 8, "Q")
+        slot, number = place & 0xFFFFF, place >> 20
+        head = slots + 64 * slot
+        assert (number, of("Slot", "seq", head), of("Slot", "length", head)) == (1, 1, 5000)
+        assert (of("Slot", "publisher", head, "I"), of("Slot", "owner", head, "I")) == (me._tag, 0)
+        assert os.pread(segment.fileno(), 5000, segment.body + payloads + 5056 * slot) == b"five!" * 1000
+        mine = publishers + 64 * index
+        assert (of("Publisher", "messages", mine), of("Publisher", "bytes", mine)) == (1, 5000)
+        assert of("Publisher", "tag", mine, "I") == me._tag
+
+        # A pin.
+        sample = subscription.recv(0)
+        assert sample.pinned
+        assert of("Subscriber", "cursor", subscribers) == 2
+        assert of("Slot", "pins", head) == 1
+        del sample
+        assert of("Slot", "pins", head) == 0
+
+        # A loan, which is abandoned.
+        loan = topic._loan(10, 0)
+        taken = [at for at in range(9) if of("Slot", "owner", slots + 64 * at, "I") == me._tag]
+        assert len(taken) == 1
+        assert of("Slot", "seq", slots + 64 * taken[0]) == 0
+        del loan
+        assert of("Slot", "owner", slots + 64 * taken[0], "I") == 0
+
+        # The end of the subscription.
+        subscription.close()
+        assert of("Subscriber", "owner", subscribers, "I") == 0
+        assert of("Topic", "blocking", 0, "I") > 1
+        assert of("Topic", "extent", 0, "I") == 1

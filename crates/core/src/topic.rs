@@ -231,11 +231,13 @@ impl<'a> Channel<'a> {
     pub fn newest(&self) -> u64 {
         // Acquire [topic.next]: sees the words of all that came before.
         let mut next = self.topic.next.load(Ordering::Acquire);
-        for _ in 0..self.ring.len() {
-            if ahead(self.word(next).load(Ordering::Acquire), next) != 0 {
-                break;
+        // A turn more for each word that is a whole ring or more ahead: publishers who are stopped, or died, before they
+        // raised `next`, can be many.
+        for _ in 0..2 * self.ring.len() {
+            match ahead(self.word(next).load(Ordering::Acquire), next) {
+                ..0 => break,
+                further => next = next.wrapping_add(further.cast_unsigned()).wrapping_add(1),
             }
-            next = next.wrapping_add(1);
         }
         next.wrapping_sub(1)
     }
@@ -252,6 +254,7 @@ impl<'a> Channel<'a> {
     pub fn commit(&self, slot: usize, hope: u64) -> Result<u64, Damaged> {
         let label = self.slots.get(slot).ok_or(Damaged)?;
         let mut seq = hope.max(1);
+        let mut leaps = 0;
         loop {
             let word = self.word(seq);
             // Acquire [topic.ring]: what follows it in the order of numbers is done after it.
@@ -265,13 +268,15 @@ impl<'a> Channel<'a> {
                     }
                 }
                 0 => seq = seq.wrapping_add(1),
-                1.. => {
+                further => {
+                    // All up to the number there count.
                     // Acquire [topic.next]
                     let next = self.topic.next.load(Ordering::Acquire);
-                    if next <= seq {
+                    seq = next.max(seq.wrapping_add(further.cast_unsigned()).wrapping_add(1));
+                    leaps += 1;
+                    if leaps > self.ring.len() || further.cast_unsigned() % self.ring.len() as u64 != 0 {
                         return Err(Damaged);
                     }
-                    seq = next;
                 }
             }
         }
@@ -283,7 +288,7 @@ impl<'a> Channel<'a> {
         let mut now = self.topic.next.load(Ordering::Relaxed);
         while now <= seq {
             // Release [topic.next]. SeqCst, as the commit, for the bell.
-            match self.topic.next.compare_exchange(now, seq + 1, Ordering::SeqCst, Ordering::Relaxed) {
+            match self.topic.next.compare_exchange(now, seq.wrapping_add(1), Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(later) => now = later,
             }
@@ -374,7 +379,7 @@ impl<'a> Channel<'a> {
                     seq = seq.wrapping_add(1);
                 }
                 Place::Behind => {
-                    let oldest = self.newest().saturating_sub(self.ring.len() as u64) + 1;
+                    let oldest = self.newest().saturating_sub(self.ring.len() as u64).wrapping_add(1);
                     seq = oldest.max(seq.wrapping_add(1));
                 }
             }

@@ -10,7 +10,10 @@ use samemap_core::format::{FINGERPRINT, LAYOUTS};
 use samemap_core::layout::{self, Kind};
 use samemap_core::objects::{self, Parameters};
 use samemap_core::roster;
+use samemap_core::slot;
+use samemap_core::subscriber::Policy;
 use samemap_core::tag::Tag;
+use samemap_core::topic;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -115,6 +118,9 @@ fn every_constant_is_what_the_document_says() {
         ("SECOND_MARK", u128::from(Tag::SECOND_MARK)),
         ("INDEX_BITS", u128::from((Tag::MOST + 1).ilog2())),
         ("EPOCH_BITS", u128::from(Tag::new(0, u32::MAX).epoch().count_ones())),
+        ("SLOT_BITS", u128::from(topic::MOST_SLOTS.ilog2())),
+        ("MOST_SLOTS", topic::MOST_SLOTS as u128),
+        ("MOST_PINS", slot::MOST_PINS as u128),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
@@ -136,11 +142,29 @@ fn every_kind_has_the_number_that_the_document_says() {
     assert_eq!(told, built, "told, built");
 }
 
+#[test]
+fn every_policy_has_the_number_that_the_document_says() {
+    let told: Vec<(u128, String)> = rows(&document(), &["number", "policy"])
+        .into_iter()
+        .map(|(_, row)| (number(&row[0]), row[1].clone()))
+        .collect();
+    let built: Vec<(u128, String)> = [Policy::Latest, Policy::Drop, Policy::Block, Policy::Ended]
+        .map(|policy| (policy as u128, format!("{policy:?}")))
+        .into();
+    assert_eq!(told, built, "told, built");
+}
+
+/// What a sum such as `64 + 8 × ring` comes to for these numbers.
+fn sum(formula: &str, numbers: &BTreeMap<&str, usize>) -> usize {
+    let value = |factor: &str| numbers.get(factor).copied().unwrap_or_else(|| number(factor) as usize);
+    formula.split(" + ").map(|term| term.split(" × ").map(value).product::<usize>()).sum()
+}
+
 /// What a part of a body is told to be: so many bytes each, that many times for these numbers.
-fn length(parts: &[(usize, String)], sizes: &BTreeMap<String, usize>, numbers: &BTreeMap<&str, usize>) -> usize {
+fn length(parts: &[(String, String)], sizes: &BTreeMap<String, usize>, numbers: &BTreeMap<&str, usize>) -> usize {
     let mut end = 0;
     for (offset, what) in parts {
-        assert_eq!(*offset, end, "the parts follow one another: {what}");
+        assert_eq!(sum(offset, numbers), end, "the parts follow one another: {what}");
         let mut factors = what.split(" × ");
         let structure = factors.next().unwrap_or_default();
         let each = sizes.get(structure).copied().expect(structure);
@@ -155,29 +179,43 @@ fn length(parts: &[(usize, String)], sizes: &BTreeMap<String, usize>, numbers: &
 fn every_body_has_the_parts_that_the_document_says() {
     const PARTICIPANTS: usize = 5;
     const PARTIES: i64 = 11;
+    const SUBSCRIBERS: i64 = 3;
+    const SLOT_SIZE: i64 = 100;
     let sizes: BTreeMap<String, usize> = LAYOUTS
         .iter()
         .map(|layout| (layout.name.to_owned(), layout.size))
         .chain([("byte".to_owned(), 1), ("word".to_owned(), 8)])
         .collect();
-    let mut told: BTreeMap<String, Vec<(usize, String)>> = BTreeMap::new();
+    let mut told: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for (_, row) in rows(&document(), &["body of", "from byte", "part"]) {
-        told.entry(row[0].clone()).or_default().push((number(&row[1]) as usize, row[2].replace('`', "")));
+        told.entry(row[0].clone()).or_default().push((row[1].clone(), row[2].replace('`', "")));
     }
-    for kind in Kind::ALL {
+    // As many slots as need a larger ring, and as few as have the smallest.
+    for (kind, slots) in Kind::ALL.into_iter().flat_map(|kind| [(kind, 11), (kind, 4)]) {
         let parameters = match kind {
+            Kind::Topic | Kind::Latest => [slots, SLOT_SIZE, SUBSCRIBERS],
             Kind::Semaphore => [1, -1, 0],
             Kind::Barrier => [PARTIES, 0, 0],
             Kind::Namespace => [1 << 16, 0, 0],
             _ => [0; 3],
         };
         let built = objects::size(kind, PARTICIPANTS, Parameters(parameters)).expect("the parameters are valid");
-        let parts = told.remove(kind.name()).unwrap_or_default();
-        let rest = built.saturating_sub(parts.last().map_or(0, |(offset, _)| *offset));
-        let numbers = [("participants", PARTICIPANTS), ("parties", PARTIES as usize), ("the rest", rest)].into();
-        assert_eq!(length(&parts, &sizes, &numbers), built, "{}: told, built", kind.name());
+        let parts = &told[kind.name()];
+        let mut numbers: BTreeMap<&str, usize> = [
+            ("participants", PARTICIPANTS),
+            ("parties", PARTIES as usize),
+            ("subscribers", SUBSCRIBERS as usize),
+            ("slots", slots as usize),
+            ("ring", (slots as usize).next_power_of_two().max(8)),
+            ("stride", (SLOT_SIZE as usize).next_multiple_of(64)),
+        ]
+        .into();
+        let rest = built.saturating_sub(sum(&parts[parts.len() - 1].0, &numbers));
+        numbers.insert("the rest", rest);
+        assert_eq!(length(parts, &sizes, &numbers), built, "{}: told, built", kind.name());
     }
-    assert!(told.is_empty(), "bodies of no kind: {told:?}");
+    let kinds: BTreeSet<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+    assert_eq!(told.keys().map(String::as_str).collect::<BTreeSet<&str>>(), kinds, "bodies of no kind");
 }
 
 /// The names of pairs in comments such as `// Release [lock.word]`.
@@ -195,15 +233,21 @@ fn pairs(source: &str) -> BTreeSet<String> {
 #[test]
 fn every_pair_of_orderings_is_told() {
     // Other pairs are between the threads of one process.
-    let is_shared = |source: &String| source.contains("shared! {") || source.contains("pub struct Bell");
-    let built: BTreeSet<String> = fs::read_dir(root().join("crates/core/src"))
-        .expect("the folder is there")
-        .map(|entry| entry.expect("it can be listed").path())
-        .filter(|path| path.is_file())
-        .map(|path| fs::read_to_string(path).expect("it is text"))
-        .filter(is_shared)
-        .flat_map(|source| pairs(&source))
-        .collect();
+    let is_shared = |source: &str| source.contains("shared! {") || source.contains("pub struct Bell");
+    let files = |folder: &Path| -> Vec<PathBuf> {
+        let listed = fs::read_dir(folder).into_iter().flatten();
+        listed.map(|entry| entry.expect("it can be listed").path()).filter(|path| path.is_file()).collect()
+    };
+    let read = |path: PathBuf| fs::read_to_string(path).expect("it is text");
+    let mut built = BTreeSet::new();
+    for path in files(&root().join("crates/core/src")) {
+        let source = read(path.clone());
+        if is_shared(&source) {
+            built.extend(pairs(&source));
+            // The files of its own, in the folder of its name.
+            built.extend(files(&path.with_extension("")).into_iter().flat_map(|path| pairs(&read(path))));
+        }
+    }
     let told: BTreeSet<String> = document().lines().flat_map(|line| pairs(&format!("// {line}"))).collect();
     assert_eq!(told, built, "told, built");
 }

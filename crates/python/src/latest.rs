@@ -13,11 +13,14 @@ use crate::arguments::Timeout;
 use crate::drive::{check_open, drive, look, raise};
 use crate::exhaustion;
 use crate::object::closing;
-use crate::outlet::Outlet;
+use crate::outlet::{Outlet, damaged};
 use crate::pending::Pending;
 use crate::reception::{Found, Reader, sample};
 use crate::sample::{Content, Sample};
 use crate::segment::Segment;
+
+/// How often one looks for the newest value while its number stays the same, before it is said not to be there.
+const PATIENCE: u32 = 1000;
 
 /// What to return instead of raising; `None` when nothing was given, not even Python's ``None``.
 struct Fallback(Option<Py<PyAny>>);
@@ -49,18 +52,24 @@ impl Latest {
         check_open(&self.outlet.object.handle)?;
         let (segment, arrangement) = (self.outlet.segment(), &self.outlet.arrangement);
         let reader = Reader { py, segment, arrangement, reception: None };
-        loop {
+        let mut newest = self.outlet.channel()?.newest();
+        if newest < from {
+            return Ok(None);
+        }
+        let mut patience = PATIENCE;
+        while patience > 0 {
             let mut cursor = from;
             if let Some(found) = reader.next(&mut cursor, topic::Wanted::Newest)? {
                 self.seen.fetch_max(found.seq, Ordering::Relaxed);
                 return Ok(Some(found));
             }
-            // Overwritten while it was read: there is a newer one by now.
-            if self.outlet.channel()?.newest() < from {
-                return Ok(None);
-            }
+            // Overwritten while it was read: there is a newer one by now, for the newest is never taken.
+            let now = self.outlet.channel()?.newest();
+            patience = if now == newest { patience - 1 } else { PATIENCE };
+            newest = now;
             py.check_signals()?;
         }
+        Err(damaged(segment))
     }
 
     #[inline]
@@ -178,13 +187,15 @@ impl Latest {
     /// The newest value, once it is newer than number `seq`, as a sample; ``None`` after the timeout.
     fn _newer(&self, py: Python<'_>, seq: u64, timeout: Option<f64>) -> PyResult<Option<Sample>> {
         let (timeout, from) = (Timeout::new(timeout)?, seq.saturating_add(1));
+        let mut over = false;
         loop {
             if let Some(found) = self.find(py, from)? {
                 return Ok(Some(sample(self.outlet.segment(), &self.outlet.codec, py, found, 0)));
             }
-            if !self.wait(py, from, timeout)? {
+            if over || !self.wait(py, from, timeout)? {
                 return Ok(None);
             }
+            over = timeout.has_passed();
         }
     }
 
@@ -236,13 +247,15 @@ impl Latest {
     #[pyo3(signature = (seq = None, timeout = None))]
     fn wait_newer(&self, py: Python<'_>, seq: Option<u64>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
         let (timeout, from) = (Timeout::new(timeout)?, self.newer(seq));
+        let mut over = false;
         loop {
             if let Some(found) = self.find(py, from)? {
                 return self.value(py, found);
             }
-            if !self.wait(py, from, timeout)? {
+            if over || !self.wait(py, from, timeout)? {
                 return Err(self.empty(py, from));
             }
+            over = timeout.has_passed();
         }
     }
 

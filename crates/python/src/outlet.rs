@@ -188,6 +188,9 @@ impl Outlet {
             if let Some(slot) = self.try_take(tag)? {
                 return Ok(Some(slot));
             }
+            // Others were faster, perhaps again and again.
+            let came = came && !timeout.has_passed();
+            py.check_signals()?;
             if !came && self.when_full == WhenFull::Drop {
                 self.channel()?.count_dropped(tag);
                 return Ok(None);

@@ -304,6 +304,11 @@ impl Subscription {
             if let Some(sample) = self.next(py)? {
                 return Ok(sample);
             }
+            // What was there is gone, perhaps again and again.
+            if timeout.has_passed() {
+                break;
+            }
+            py.check_signals()?;
         }
         Err(self.empty(py, timeout))
     }

@@ -8,6 +8,7 @@ from .._core import __version__
 from .change import remove, resize
 from .display import colour_wanted
 from .doctor import doctor
+from .echo import echo
 from .failures import TeachingGroup
 from .hexdump import hexdump
 from .listing import list_regions, stat
@@ -56,7 +57,7 @@ def commands(ctx: click.Context) -> None:
     ctx.color = colour_wanted()
 
 
-for command in (write, read, list_regions, stat, hexdump, resize, remove, locks, doctor):
+for command in (write, read, list_regions, stat, hexdump, resize, remove, locks, doctor, echo):
     commands.add_command(command)
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "NoSegment",
     "describe_segment",
     "is_segment",
+    "look_at",
     "looked_at",
     "problem_of",
     "refuse_segment",
@@ -127,8 +128,7 @@ def trouble(error: OSError | ValueError | IndexError) -> str:
     return "damaged"
 
 
-@contextmanager
-def looked_at(path: str | os.PathLike[str], trust: Trust | None = None, fd: int | None = None) -> Iterator[Segment]:
+def look_at(path: str | os.PathLike[str], trust: Trust | None = None, fd: int | None = None) -> Segment:
     """Open a segment to look at it: it is mapped read-only, so no byte changes and nobody joins.
 
     Args:
@@ -136,8 +136,8 @@ def looked_at(path: str | os.PathLike[str], trust: Trust | None = None, fd: int 
         trust: Which files may be opened.
         fd: A descriptor of that file, if it is open already; it stays the caller's.
 
-    Yields:
-        The segment; it is closed afterwards.
+    Returns:
+        The segment.
 
     Raises:
         SegmentMismatch: It is no segment, or none that this version understands.
@@ -145,7 +145,7 @@ def looked_at(path: str | os.PathLike[str], trust: Trust | None = None, fd: int 
     """
     links, owners = (trust["follow_symlinks"], trust["any_owner"]) if trust else (False, False)
     try:
-        segment = Segment(
+        return Segment(
             os.fspath(path),
             "open" if fd is None else "descriptor",
             None,
@@ -160,6 +160,12 @@ def looked_at(path: str | os.PathLike[str], trust: Trust | None = None, fd: int 
         )
     except SegmentMismatch as error:
         raise _closer(error, os.fspath(path), fd) from error
+
+
+@contextmanager
+def looked_at(path: str | os.PathLike[str], trust: Trust | None = None, fd: int | None = None) -> Iterator[Segment]:
+    """Open a segment as `look_at` does, and close it at the end of the block."""
+    segment = look_at(path, trust, fd)
     try:
         yield segment
     finally:

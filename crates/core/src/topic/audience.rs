@@ -36,7 +36,8 @@ impl<'a> Channel<'a> {
         self.reach(place);
         let newest = self.newest();
         let mut cursor = match start {
-            Start::History(history) => newest.saturating_sub(history.min(newest)) + 1,
+            // The ring has forgotten what came before.
+            Start::History(history) => newest.saturating_sub(history.min(self.ring.len() as u64)).wrapping_add(1),
             Start::At(cursor) => cursor,
         };
         subscriber.show(caller.tag, policy, cursor, now);
@@ -49,7 +50,7 @@ impl<'a> Channel<'a> {
         if let Start::History(_) = start {
             let is_there = |seq: u64| self.find(seq).is_some_and(|slot| self.slots[slot].is_still(seq));
             while cursor <= newest && !is_there(cursor) {
-                cursor += 1;
+                cursor = cursor.wrapping_add(1);
             }
             subscriber.advance(cursor, 0, 0);
         }

@@ -75,7 +75,7 @@ impl<'a> Channel<'a> {
         }
         self.walk(supply, caller).or_else(|| {
             self.look_at_all(supply);
-            self.take_free(supply, caller)
+            self.take_free(supply, caller).or_else(|| self.walk(supply, caller))
         })
     }
 
@@ -185,6 +185,10 @@ impl<'a> Channel<'a> {
     /// Lists the slots with messages before those that the walk comes to, the oldest first.
     #[cold]
     fn look_at_all(&self, supply: &mut Supply) {
+        // Not only as far as is known at once: publishers tell each other the newest number, unless they are stopped, or
+        // died, before that.
+        let newest = self.newest();
+        supply.hope = supply.hope.max(newest.wrapping_add(1));
         let _ = self.newest_known(supply);
         supply.free.clear();
         let tail = supply.tail;

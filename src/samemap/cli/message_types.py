@@ -1,0 +1,129 @@
+"""Types of messages made again from their description in a file, so that what is typed by hand can be held against them."""
+
+from __future__ import annotations
+
+import ast
+import keyword
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
+from decimal import Decimal
+from typing import Any, Literal, Union
+from uuid import UUID
+
+__all__ = ["type_of"]
+
+_PLAIN: dict[str, Any] = {
+    "Any": Any,
+    "bool": bool,
+    "int": int,
+    "float": float,
+    "str": str,
+    "bytes": bytes,
+    "datetime": datetime,
+    "time": time_of_day,
+    "date": date,
+    "timedelta": timedelta,
+    "UUID": UUID,
+    "Decimal": Decimal,
+}
+
+
+def type_of(schema: Mapping[str, Any]) -> Any:
+    """Make a type that msgspec knows, and whose messages are those of the type that was described.
+
+    Args:
+        schema: What the file says: ``type`` and ``types``, as `samemap.typeinfo` writes them. Nothing in it is trusted.
+
+    Returns:
+        The type; ``Any`` for what cannot be made again, which then takes everything.
+
+    Example:
+        >>> import msgspec
+        >>> pose = type_of({"type": "Pose", "types": {"Pose": {"x": "float", "tags": "list[str] | None"}}})
+        >>> msgspec.json.decode(b'{"x": 1, "tags": ["a"]}', type=pose)
+        Pose(x=1.0, tags=['a'])
+        >>> msgspec.json.decode(b'{"x": "far"}', type=pose)
+        Traceback (most recent call last):
+        msgspec.ValidationError: Expected `float`, got `str` - at `$.x`
+    """
+    types = schema.get("types")
+    try:
+        return _Types(types if isinstance(types, dict) else {}).of(str(schema.get("type", "Any")))
+    except (RecursionError, SyntaxError, TypeError, ValueError):
+        return Any
+
+
+class _Types:
+    def __init__(self, forms: Mapping[str, Any]) -> None:
+        self._forms = forms
+        self._made: dict[str, Any] = {}
+
+    def of(self, text: str) -> Any:
+        return self._spelled(ast.parse(text, mode="eval").body)
+
+    def _spelled(self, node: ast.expr) -> Any:
+        match node:
+            case ast.Constant(value=None):
+                return None
+            case ast.Name(id=name):
+                return _PLAIN[name] if name in _PLAIN and name not in self._forms else self._class(name)
+            case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+                # Not with |: some of these are no classes.
+                return Union[self._spelled(left), self._spelled(right)]  # noqa: UP007
+            case ast.Subscript(value=ast.Name(id="Literal"), slice=values):
+                found = values.elts if isinstance(values, ast.Tuple) else [values]
+                return Literal[tuple(ast.literal_eval(value) for value in found)]
+            case ast.Subscript(value=ast.Name(id=name), slice=inner):
+                parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+                return self._collection(name, parts)
+        return Any
+
+    def _collection(self, name: str, parts: list[ast.expr]) -> Any:
+        if name == "tuple":
+            is_endless = len(parts) == 2 and isinstance(parts[1], ast.Constant) and parts[1].value is Ellipsis
+            first = self._spelled(parts[0])
+            return tuple[first, ...] if is_endless else tuple[(first, *map(self._spelled, parts[1:]))]
+        if name == "dict" and len(parts) == 2:
+            return dict[self._spelled(parts[0]), self._spelled(parts[1])]  # type: ignore[misc] # not before it runs
+        return {"list": list, "set": set}.get(name, list)[self._spelled(parts[0])] if name in ("list", "set") else Any
+
+    def _class(self, name: str) -> Any:
+        if name not in self._forms:
+            return Any
+        if name not in self._made:
+            # What is in itself is not looked into: that would need the class before it is there.
+            self._made[name] = Any
+            self._made[name] = self._struct(name, self._forms[name])
+        return self._made[name]
+
+    def _struct(self, name: str, form: Any) -> Any:
+        import msgspec
+
+        fields: list[Any] = []
+        renamed: dict[str, str] = {}
+        tagged: dict[str, Any] = {}
+        for place, (field, text) in enumerate(dict(form).items()):
+            node = ast.parse(str(text), mode="eval").body
+            if place == 0 and (tag := _tag(node)) is not None:
+                tagged = {"tag": tag, "tag_field": field}
+                continue
+            attribute = field if field.isidentifier() and not keyword.iskeyword(field) else f"field_{place}"
+            renamed[attribute] = field
+            if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "NotRequired":
+                kind = Union[self._spelled(node.slice), msgspec.UnsetType]  # noqa: UP007 - as above
+                fields.append((attribute, kind, msgspec.UNSET))
+            else:
+                fields.append((attribute, self._spelled(node)))
+        in_order = isinstance(form, list)
+        return msgspec.defstruct(
+            name, fields, rename=renamed, array_like=in_order, forbid_unknown_fields=True, kw_only=True, **tagged
+        )
+
+
+def _tag(node: ast.expr) -> str | int | None:
+    """Return the one value that a field can have by which classes are told apart."""
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "Literal":
+        if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str | int):
+            return node.slice.value
+    return None
