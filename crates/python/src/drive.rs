@@ -65,9 +65,9 @@ fn drive_on(py: Python<'_>, handle: &Handle, timeout: Timeout, operation: &mut O
     loop {
         check_open(handle)?;
         let attempted = segment.as_caller(|caller| operation.attempt(segment, caller, asking));
-        let attempted = attempted.and_then(|attempted| attempted).map_err(|error| raise(segment, &error))?;
-        segment.check().map_err(|error| raise(segment, &error))?;
-        let sleep = match attempted {
+        // What is gone is told first: it reads as zeros, which make no sense.
+        let attempted = segment.check().and(attempted.and_then(|attempted| attempted));
+        let sleep = match attempted.map_err(|error| raise(segment, &error))? {
             Attempt::Done(outcome) => return Ok(Some(outcome)),
             Attempt::Wait(sleep) => sleep,
         };

@@ -53,6 +53,7 @@ impl Latest {
         let (segment, arrangement) = (self.outlet.segment(), &self.outlet.arrangement);
         let reader = Reader { py, segment, arrangement, reception: None };
         let mut newest = self.outlet.channel()?.newest();
+        self.outlet.object.check()?;
         if newest < from {
             return Ok(None);
         }
@@ -205,14 +206,16 @@ impl Latest {
         if self.outlet.segment().is_writable() {
             self.outlet.channel()?.wake_all();
         }
-        Ok(())
+        self.outlet.object.check()
     }
 
     /// The number of the newest value; 0 when nothing was ever set.
     #[getter]
     fn seq(&self) -> PyResult<u64> {
         check_open(&self.outlet.object.handle)?;
-        Ok(self.outlet.channel()?.newest())
+        let newest = self.outlet.channel()?.newest();
+        self.outlet.object.check()?;
+        Ok(newest)
     }
 
     /// How many bytes the largest value has.

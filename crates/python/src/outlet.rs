@@ -210,6 +210,7 @@ impl Outlet {
         if let Some(head) = self.channel()?.slots().get(slot) {
             head.note_held(now());
         }
+        self.object.check()?;
         Ok(Some(held))
     }
 

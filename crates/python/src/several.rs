@@ -123,9 +123,8 @@ fn look(
             let segment = waited.handle().segment();
             let asking = Asking { ask, turn: Turn::Again };
             let attempted = segment.as_caller(|caller| operation.attempt(segment, caller, asking));
-            let attempted = attempted.and_then(|attempted| attempted).map_err(|error| raise(segment, &error))?;
-            segment.check().map_err(|error| raise(segment, &error))?;
-            match attempted {
+            let attempted = segment.check().and(attempted.and_then(|attempted| attempted));
+            match attempted.map_err(|error| raise(segment, &error))? {
                 Attempt::Done(_) => ready.push(index),
                 Attempt::Wait(sleep) => sleeps.push(sleep),
             }

@@ -208,6 +208,14 @@ impl Subscription {
         Ok(drive(py, &self.handle, timeout, &mut operation)?.is_some())
     }
 
+    /// Waits until it is worth to look once more; says whether that is for the last time. What was there may be gone by
+    /// then, perhaps again and again.
+    fn wait_once(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
+        let came = self.wait(py, timeout)?;
+        py.check_signals()?;
+        Ok(!came || timeout.has_passed())
+    }
+
     /// What `samemap.wait` waits for.
     pub(crate) fn operation(&self) -> PyResult<Operation> {
         self.check_open()?;
@@ -227,7 +235,7 @@ impl Subscription {
         timeout: Timeout,
         mut take: impl FnMut(Sample) -> PyResult<()>,
     ) -> PyResult<usize> {
-        let mut done = 0;
+        let (mut done, mut over) = (0, false);
         while done < most {
             match self.next(py)? {
                 Some(sample) => {
@@ -235,8 +243,8 @@ impl Subscription {
                     done += 1;
                 }
                 None if done > 0 => break,
-                None if self.wait(py, timeout)? => {}
-                None => return Err(self.empty(py, timeout)),
+                None if over => return Err(self.empty(py, timeout)),
+                None => over = self.wait_once(py, timeout)?,
             }
         }
         Ok(done)
@@ -300,17 +308,14 @@ impl Subscription {
             return Ok(sample);
         }
         let timeout = Timeout::new(timeout)?;
-        while self.wait(py, timeout)? {
-            if let Some(sample) = self.next(py)? {
-                return Ok(sample);
+        loop {
+            let over = self.wait_once(py, timeout)?;
+            match self.next(py)? {
+                Some(sample) => return Ok(sample),
+                None if over => return Err(self.empty(py, timeout)),
+                None => {}
             }
-            // What was there is gone, perhaps again and again.
-            if timeout.has_passed() {
-                break;
-            }
-            py.check_signals()?;
         }
-        Err(self.empty(py, timeout))
     }
 
     /// Receive the next message if it is there.
@@ -384,11 +389,12 @@ impl Subscription {
     ) -> PyResult<usize> {
         let timeout = Timeout::new(timeout)?;
         let mut rows = Writable::new(rows)?;
+        let mut over = false;
         loop {
             match self.fill(&mut rows, each)? {
                 0 if rows.len() < each.max(1) => return Ok(0),
-                0 if self.wait(py, timeout)? => {}
-                0 => return Err(self.empty(py, timeout)),
+                0 if over => return Err(self.empty(py, timeout)),
+                0 => over = self.wait_once(py, timeout)?,
                 count => return Ok(count),
             }
         }
@@ -417,7 +423,8 @@ impl Subscription {
     fn lag(&self) -> PyResult<u64> {
         self.check_open()?;
         let newest = self.outlet().channel()?.newest();
-        Ok((newest + 1).saturating_sub(self.state().cursor))
+        self.outlet().object.check()?;
+        Ok(newest.wrapping_add(1).saturating_sub(self.state().cursor))
     }
 
     /// How it is treated when it cannot follow: ``"latest"``, ``"drop"`` or ``"block"``.

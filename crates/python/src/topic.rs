@@ -87,7 +87,9 @@ impl Topic {
     #[getter]
     fn seq(&self) -> PyResult<u64> {
         check_open(&self.outlet.object.handle)?;
-        Ok(self.outlet.channel()?.newest())
+        let newest = self.outlet.channel()?.newest();
+        self.outlet.object.check()?;
+        Ok(newest)
     }
 
     /// How many messages there is room for.
@@ -226,7 +228,8 @@ impl Topic {
     fn _bury(&self, py: Python<'_>) -> PyResult<()> {
         self.outlet.object.tag()?;
         let (segment, channel) = (self.outlet.segment(), self.outlet.channel()?);
-        py.detach(|| segment.as_caller(|caller| channel.bury(caller))).map_err(|error| raise(segment, &error))
+        py.detach(|| segment.as_caller(|caller| channel.bury(caller))).map_err(|error| raise(segment, &error))?;
+        self.outlet.object.check()
     }
 
     /// Wake all who wait for a message, so that they notice that it was closed.
@@ -235,6 +238,6 @@ impl Topic {
         if self.outlet.segment().is_writable() {
             self.outlet.channel()?.wake_all();
         }
-        Ok(())
+        self.outlet.object.check()
     }
 }
