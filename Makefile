@@ -27,7 +27,7 @@ demo: $(VENV)/.demo $(VENV)/.extension ## Show what it does, in under a minute (
 
 test: test-rust test-python ## Run all tests on one interpreter (ARGS='-k bell': more arguments for pytest)
 
-bench: $(VENV)/.test $(VENV)/.extension ## Measure, on this machine
+bench: $(VENV)/.test $(if $(findstring topics,$(ARGS)),$(VENV)/.peers) $(VENV)/.extension ## Measure, on this machine
 	@$(BIN)/python benchmarks $(ARGS)
 
 lint: $(VENV)/.lint $(VENV)/.extension ## Check format, lints, types, floors and stubs
@@ -69,7 +69,7 @@ $(VENV)/.python:
 	@echo 'Making $(VENV)'
 	@$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1' && touch $@
 
-$(VENV)/.build $(VENV)/.demo $(VENV)/.test $(VENV)/.lint: $(VENV)/.%: pyproject.toml | $(VENV)/.python
+$(VENV)/.build $(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.peers: $(VENV)/.%: pyproject.toml | $(VENV)/.python
 	@echo 'Installing the dependency group $* into $(VENV)'
 	@$(BIN)/python -m pip install --quiet --group $* && touch $@
 
