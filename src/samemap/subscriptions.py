@@ -101,7 +101,7 @@ class Subscription(Compiled):
             b'hello'
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while (sample := self._poll()) is None:
+        while (sample := self.poll()) is None:
             left = timeout if deadline is None else max(0.0, deadline - time.monotonic())
             if not await aio.finished(self, self._begin_wait(), left):
                 # Raises what says so.
@@ -121,7 +121,7 @@ class Subscription(Compiled):
     def __enter__(self) -> Self:
         if self.closed:
             # Raises.
-            self._poll()
+            self.poll()
         return self
 
     def __exit__(self, *_: object) -> None:

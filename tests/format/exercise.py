@@ -252,7 +252,7 @@ def of_topic(segment: _core.Segment, chance: random.Random) -> Operations:
         "lend": lend,
         "receive": tell,
         "receive now": subscription.recv_nowait,
-        "poll": subscription._poll,
+        "poll": subscription.poll,
         "receive bytes": lambda: subscription._recv_bytes(chance.randrange(9), BRIEF),
         "receive samples": lambda: subscription._recv_samples(chance.randrange(9), BRIEF),
         "receive into": lambda: subscription._recv_into(bytearray(64), chance.choice([1, 8, 7]), BRIEF),

@@ -11,7 +11,8 @@
 //! | step | by whom | killed before it |
 //! | --- | --- | --- |
 //! | `owner` from 0 to the taker | any publisher | nothing has happened |
-//! | `seq` to 0 | the owner | a slot in the hands of a dead one, its message as it was |
+//! | `owner` back to 0, because its message is needed, or it has another one by now | the owner | a slot in the hands of a dead one, its message as it was |
+//! | `seq` to 0 | the owner | the same |
 //! | `owner` and `seq` back, because it is pinned | the owner | the same, and the message, the oldest of all, is lost |
 //! | the payload, `length`, `seq` | the owner | a slot in the hands of a dead one, with nothing in it that counts |
 //! | `owner` to 0 after the message was committed | the owner | a message that counts, in the hands of a dead one |
@@ -115,7 +116,10 @@ impl Slot {
     #[inline(always)]
     pub(crate) fn take(&self, from: u32, me: Tag) -> bool {
         // Acquire [slot.owner]: sees all that the one before did with it.
-        self.owner.compare_exchange(from, me.word(), Ordering::Acquire, Ordering::Relaxed).is_ok()
+        let is_taken = self.owner.compare_exchange(from, me.word(), Ordering::SeqCst, Ordering::Relaxed).is_ok();
+        // SeqCst: and then looks at who needs its message, as subscribers join and then look at who has it in hands.
+        fence_behind_exchange();
+        is_taken
     }
 
     /// Empties it, and says whether that is so for everybody: not when somebody has it pinned, or pins it now, so that its
@@ -186,6 +190,12 @@ impl Slot {
         // Acquire [slot.seq]: who has read any of what was written later finds the number gone.
         fence(Ordering::Acquire);
         self.seq.load(Ordering::Relaxed) == seq
+    }
+
+    /// Whether message `seq` is in it, and nobody has it in hands, who may be about to empty it.
+    pub(crate) fn is_at_rest(&self, seq: u64) -> bool {
+        // Acquire [slot.owner], with the fence in `is_still`: sees whether the one before has emptied it.
+        self.owner_word() == 0 && self.is_still(seq)
     }
 
     /// Pins message `seq` for the subscription `bit`, if it is in it.

@@ -27,7 +27,7 @@
 pub mod audience;
 pub mod supply;
 
-use crate::atomic::{Ordering, Word32, Word64, yield_now};
+use crate::atomic::{Ordering, Word32, Word64, fence, yield_now};
 use crate::bell::{Attempt, Bell};
 use crate::layout::shared;
 use crate::publisher::{Output, Publisher};
@@ -286,14 +286,21 @@ impl<'a> Channel<'a> {
     #[inline]
     pub fn announce(&self, seq: u64) {
         let mut now = self.topic.next.load(Ordering::Relaxed);
-        while now <= seq {
-            // Release [topic.next]. SeqCst, as the commit, for the bell.
-            match self.topic.next.compare_exchange(now, seq.wrapping_add(1), Ordering::SeqCst, Ordering::Relaxed) {
+        loop {
+            if now > seq {
+                // Somebody has told of a later one. What this one has done since it committed comes before the bells, too.
+                fence(Ordering::SeqCst);
+                break;
+            }
+            // Release [topic.next]. SeqCst, as the commit, for the bells.
+            match self.topic.next.compare_exchange(now, seq.saturating_add(1), Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(later) => now = later,
             }
         }
         self.topic.news.ring_behind_exchange();
+        // The message before is the newest no more, and its slot can be had.
+        self.topic.room.ring_behind_exchange();
     }
 
     /// Counts messages of `me`'s.
@@ -353,7 +360,8 @@ impl<'a> Channel<'a> {
         wanted: Wanted,
         mut read: impl FnMut(usize, &'a Slot, Label, u64) -> Option<T>,
     ) -> Option<(u64, T)> {
-        let mut seq = *cursor;
+        // Number 0 is that of empty slots.
+        let mut seq = (*cursor).max(1);
         let latest = wanted == Wanted::Newest;
         if latest {
             seq = seq.max(self.newest());

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use samemap_core::arrangement::Arrangement;
 use samemap_core::barrier::Arrival;
 use samemap_core::bell::Attempt;
 use samemap_core::counter::Counter;
@@ -21,7 +22,11 @@ use samemap_core::operation::{Asking, Comparison, Operation, Wanted};
 use samemap_core::rlock::RLock;
 use samemap_core::rwlock::Writing;
 use samemap_core::segment::{Handle, New, Segment};
+use samemap_core::subscriber::Policy;
 use samemap_core::tag::Tag;
+use samemap_core::topic;
+use samemap_core::topic::audience::Start;
+use samemap_core::topic::supply::Supply;
 
 const PARTICIPANTS: usize = 4;
 const THREAD: u64 = 7;
@@ -57,6 +62,8 @@ fn parameters(kind: Kind) -> Parameters {
         Kind::Semaphore => [2, 3, 0],
         Kind::Barrier => [2, 0, 0],
         Kind::Namespace => [1 << 16, 0, 0],
+        Kind::Topic => [4, 100, 3],
+        Kind::Latest => [3, 100, 0],
         _ => [0; 3],
     })
 }
@@ -142,8 +149,13 @@ fn wanted(kind: Kind, choice: u32, number: i64) -> Wanted {
             1 => Wanted::Write(Writing::default(), dead),
             _ => Wanted::FreeToWrite,
         },
+        Kind::Topic | Kind::Latest => match pick(3) {
+            0 => Wanted::Message(number as u64),
+            1 => Wanted::Room,
+            _ => Wanted::Audience(number as usize % 5),
+        },
         Kind::Namespace => {
-            let kind = Kind::ALL[number as usize % (Kind::ALL.len() - 1)];
+            let kind = Kind::ALL[number as usize % (Kind::ALL.len() - 3)];
             Wanted::Object(format!("{} {}", kind.name(), pick(3)), kind, parameters(kind))
         }
     }
@@ -211,6 +223,7 @@ fn use_it(segment: &Segment, kind: Kind, offset: usize, choice: u32, number: i64
             let _ = (lock.try_read(held, me), lock.release_read(held, me), lock.try_write(held, me, &roster));
             let _ = (lock.readers(held, &roster), lock.is_draining(), lock.release_write(me));
         }
+        Kind::Topic | Kind::Latest => use_a_topic(segment, me, choice, number as u64),
         Kind::Namespace => {
             let Ok(found) = objects::list(segment) else { return };
             if let Some((_, kind, offset)) =
@@ -221,6 +234,53 @@ fn use_it(segment: &Segment, kind: Kind, offset: usize, choice: u32, number: i64
             }
         }
     }
+}
+
+/// Publishes, receives, pins, joins, leaves and looks on.
+fn use_a_topic(segment: &Segment, me: Tag, choice: u32, number: u64) {
+    let Ok(arrangement) = Arrangement::of(segment) else { return };
+    let Ok(channel) = arrangement.channel(segment) else { return };
+    let pick = choice as usize;
+    let taken = segment.as_caller(|caller| {
+        if pick.is_multiple_of(5) {
+            channel.bury(caller);
+        }
+        channel.take(&mut Supply::default(), caller)
+    });
+    if let Some(slot) = taken.expect("it takes part") {
+        channel.label(slot, me, number as usize, number);
+        if let Ok(seq) = channel.commit(slot, if pick.is_multiple_of(2) { 0 } else { number }) {
+            channel.announce(seq);
+        }
+        channel.let_go(slot, me);
+        channel.count(me, 1, number, number);
+        channel.count_dropped(me);
+    }
+    for wanted in [topic::Wanted::Newest, topic::Wanted::Some, topic::Wanted::Each] {
+        let mut cursor = number;
+        let found = channel.receive(&mut cursor, wanted, |at, slot, _, seq| {
+            BEGUN.fetch_add(1, Ordering::Relaxed);
+            let mut bytes = vec![0; arrangement.shape().slot_size.min(100)];
+            arrangement.read(segment, at, &mut bytes).expect("the slot is inside");
+            slot.is_still(seq).then_some(at)
+        });
+        if let Some((seq, at)) = found
+            && channel.pin(pick, at, seq, number)
+        {
+            channel.unpin(pick, at);
+        }
+    }
+    let policy = [Policy::Latest, Policy::Drop, Policy::Block][pick % 3];
+    let start = if pick.is_multiple_of(2) { Start::History(number) } else { Start::At(number) };
+    let joined = segment.as_caller(|caller| channel.subscribe(caller, policy, start, number));
+    if let Some((place, cursor)) = joined.expect("it takes part") {
+        channel.advance(place, cursor, number, number, true);
+        channel.count_delay(place, number);
+        if !pick.is_multiple_of(7) {
+            channel.leave(place, me);
+        }
+    }
+    let _ = (channel.newest(), channel.holdings(), channel.progress().count(), channel.outputs().count());
 }
 
 /// Begins something, tries it a few times, and gives it up or gives it back.
@@ -310,4 +370,6 @@ every_kind! {
     a_damaged_counter_answers: Counter,
     a_damaged_read_write_lock_answers: ReadWriteLock,
     a_damaged_namespace_answers: Namespace,
+    a_damaged_topic_answers: Topic,
+    a_damaged_newest_value_answers: Latest,
 }

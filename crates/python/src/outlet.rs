@@ -274,13 +274,14 @@ impl Outlet {
         let channel = self.channel()?;
         let written = self.write(py, slot, message).and_then(|()| self.object.check());
         let moment = now();
-        let published = written.and_then(|()| {
-            let seq = self.commit(&channel, slot, tag, length, moment)?;
-            channel.announce(seq);
-            Ok(seq)
-        });
-        // Committed or not: an empty slot is free again, and one with a message is in nobody's hands.
+        let published = written.and_then(|()| self.commit(&channel, slot, tag, length, moment));
+        // Committed or not: an empty slot is free again, and one with a message is in nobody's hands. Before the bells are
+        // rung: somebody may wait for this very slot.
         channel.let_go(slot, tag);
+        match &published {
+            Ok(seq) => channel.announce(*seq),
+            Err(_) => channel.ring_for_room(),
+        }
         let seq = published?;
         channel.count(tag, 1, length as u64, moment);
         Ok(seq)

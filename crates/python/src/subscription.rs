@@ -247,6 +247,7 @@ impl Subscription {
                 None => over = self.wait_once(py, timeout)?,
             }
         }
+        self.outlet().object.check()?;
         Ok(done)
     }
 
@@ -358,8 +359,21 @@ impl Subscription {
         }
     }
 
-    /// The next message; ``None`` when there is none.
-    fn _poll(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
+    /// Receive the next message if it is there, without an exception when it is not: for loops that poll.
+    ///
+    /// Returns:
+    ///     As `recv`; ``None`` when there is none.
+    ///
+    /// Raises:
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     ValueError: It is closed.
+    ///
+    /// Example:
+    ///     >>> from samemap import Topic
+    ///     >>> sub = Topic().subscribe()
+    ///     >>> sub.poll() is None
+    ///     True
+    fn poll(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
         self.next(py)
     }
 

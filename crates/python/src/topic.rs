@@ -146,6 +146,7 @@ impl Topic {
         check_open(&self.outlet.object.handle)?;
         let (outlet, segment) = (&self.outlet, self.outlet.segment());
         let newest = outlet.channel()?.newest();
+        outlet.object.check()?;
         let reader = Reader { py, segment, arrangement: &outlet.arrangement, reception: None };
         let ring = outlet.arrangement.shape().ring as u64;
         let mut found = Vec::new();

@@ -45,18 +45,37 @@ impl<'a> Channel<'a> {
             // Release [topic.blocking]
             self.topic.blocking.fetch_add(1, Ordering::SeqCst);
         }
-        // SeqCst: and then looks at the messages, as publishers empty a slot and then look at who needs it.
+        // SeqCst: and then looks at the slots, as publishers take one and then look at who needs its message.
         fence(Ordering::SeqCst);
         if let Start::History(_) = start {
-            let is_there = |seq: u64| self.find(seq).is_some_and(|slot| self.slots[slot].is_still(seq));
-            while cursor <= newest && !is_there(cursor) {
-                cursor = cursor.wrapping_add(1);
-            }
+            cursor = self.first(policy, cursor);
             subscriber.advance(cursor, 0, 0);
         }
         // For those who wait for subscribers.
         self.topic.room.ring();
         Some((place, cursor))
+    }
+
+    /// The first message from `cursor` on that a new subscription gets.
+    fn first(&self, policy: Policy, cursor: u64) -> u64 {
+        // Anew: what came, and perhaps went, before this subscription was known is not for it.
+        let newest = self.newest();
+        let oldest = newest.saturating_sub(self.ring.len() as u64).saturating_add(1).max(cursor);
+        let slot = |seq: u64| self.find(seq).map(|at| &self.slots[at]);
+        if policy != Policy::Block {
+            let is_there = |seq: &u64| slot(*seq).is_some_and(|slot| slot.is_still(*seq));
+            return (oldest..=newest).find(is_there).unwrap_or(newest.saturating_add(1)).max(cursor);
+        }
+        // Without a gap up to the newest. Whoever has a slot in hands may not have seen this subscription, and be about to
+        // empty it; but not the newest message's, which nobody takes.
+        let stays = |seq: u64| {
+            slot(seq).is_some_and(|slot| if seq == newest { slot.is_still(seq) } else { slot.is_at_rest(seq) })
+        };
+        let mut first = newest.saturating_add(1);
+        while first > oldest && stays(first - 1) {
+            first -= 1;
+        }
+        first.max(cursor)
     }
 
     fn reach(&self, place: usize) {
@@ -73,7 +92,8 @@ impl<'a> Channel<'a> {
     /// The slot that message `seq` is in, unless that has another one by now.
     pub fn find(&self, seq: u64) -> Option<usize> {
         match self.place(seq) {
-            super::Place::Slot(slot) => Some(slot),
+            // Number 0 is that of empty slots.
+            super::Place::Slot(slot) if seq != 0 => Some(slot),
             _ => None,
         }
     }
@@ -99,7 +119,12 @@ impl<'a> Channel<'a> {
     /// Pins message `seq` in `slot` for the subscription, if it is still there.
     #[inline]
     pub fn pin(&self, place: usize, slot: usize, seq: u64, now: u64) -> bool {
-        self.slots.get(slot).is_some_and(|slot| slot.pin(place, seq, now))
+        let is_pinned = self.slots.get(slot).is_some_and(|slot| slot.pin(place, seq, now));
+        if !is_pinned {
+            // A publisher may have seen the pin that came too late, and left the slot.
+            self.topic.room.ring();
+        }
+        is_pinned
     }
 
     /// Clears that pin.
@@ -135,7 +160,8 @@ impl<'a> Channel<'a> {
 
     /// Clears away the subscriptions of the dead; asks the kernel about each.
     pub(super) fn bury_subscribers(&self, caller: Caller<'_>) {
-        for (place, subscriber) in self.joined().iter().enumerate() {
+        // All: one that died between claiming its place and telling of it is not among the joined.
+        for (place, subscriber) in self.subscribers.iter().enumerate() {
             if let Some(word) = subscriber.is_abandoned(caller) {
                 self.clear(place, word, caller.tag);
             }

@@ -144,18 +144,20 @@ impl<'a> Channel<'a> {
             slot.give_back();
             return Err(Refused::Changed);
         }
-        if seq == 0 && !slot.is_pinned() {
-            return Ok(());
+        // After the fence in `take`: whoever has joined before it is seen here, and whoever joins after it sees that the slot
+        // is in somebody's hands. So nothing that is needed is ever emptied, not even for a moment.
+        if !self.may_take(seq, supply, caller.living) {
+            slot.give_back();
+            return Err(Refused::Needed);
         }
-        let is_ours = slot.empty();
-        // After the fence in `empty`: whoever has joined before it is seen here, and whoever joins after it sees that the
-        // message is gone.
-        if is_ours && self.may_take(seq, supply, caller.living) {
+        // An empty one too: whoever emptied it may have been another, and then what is written here comes after that for this
+        // process only.
+        if slot.empty() {
             return Ok(());
         }
         slot.put_back(seq);
         slot.give_back();
-        Err(if is_ours { Refused::Needed } else { Refused::Busy })
+        Err(Refused::Busy)
     }
 
     #[inline(always)]
@@ -179,7 +181,8 @@ impl<'a> Channel<'a> {
 
     /// The first message that a subscription needs which publishers wait for.
     fn limit(&self, living: &dyn Living) -> Option<u64> {
-        self.joined().iter().filter_map(|subscriber| subscriber.needs(living)).min()
+        // Never 0, which is in every empty slot.
+        self.joined().iter().filter_map(|subscriber| subscriber.needs(living)).min().map(|needed| needed.max(1))
     }
 
     /// Lists the slots with messages before those that the walk comes to, the oldest first.
@@ -192,7 +195,11 @@ impl<'a> Channel<'a> {
         let _ = self.newest_known(supply);
         supply.free.clear();
         let tail = supply.tail;
-        let old = |(at, slot): (usize, &Slot)| (slot.seq() < tail && slot.owner_word() == 0).then(|| (at, slot.seq()));
+        let old = |(at, slot): (usize, &Slot)| {
+            // Read once: what it is a moment later may be the newest.
+            let seq = slot.seq();
+            (seq < tail && slot.owner_word() == 0).then_some((at, seq))
+        };
         let mut found: Vec<(usize, u64)> = self.slots.iter().enumerate().filter_map(old).collect();
         found.sort_by_key(|(_, seq)| *seq);
         let is_away = |slot: &Slot| slot.owner_word() != 0 || slot.seq() < tail && slot.is_pinned();
@@ -227,10 +234,10 @@ impl<'a> Channel<'a> {
             // Of many who find out, one takes it over. Killed from here on, it leaves what it found.
             if gone && slot.take(word, caller.tag) {
                 let seq = slot.seq();
-                // Numbered, but not committed as that: it is empty. A pinned one is left to its message.
-                let counts = seq != 0 && self.place(seq) == self.place_of(slot);
-                if !counts && !slot.empty() {
-                    slot.put_back(seq);
+                // Numbered, but not committed as that: it is empty. Pinned or not: a pin is for the message before, whose
+                // number is gone already; with a number that nobody has, nobody could take the slot.
+                if seq != 0 && self.place(seq) != self.place_of(slot) {
+                    slot.empty();
                 }
                 slot.give_back();
                 self.topic.room.ring();

@@ -12,15 +12,14 @@ mod process;
 mod roster;
 mod scene;
 mod tables;
+mod topic;
 mod values;
 
 use scene::Scene;
 
 fn main() {
-    let scenes: Vec<Scene> = [lock::scenes(), roster::scenes(), values::scenes(), tables::scenes(), meetings::scenes()]
-        .into_iter()
-        .flatten()
-        .collect();
+    let families = [lock::scenes, roster::scenes, values::scenes, tables::scenes, meetings::scenes, topic::scenes];
+    let scenes: Vec<Scene> = families.into_iter().flat_map(|scenes| scenes()).collect();
     let only = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
     let (mut points, mut kills) = (0, 0);
     for scene in scenes.iter().filter(|scene| only.as_deref().is_none_or(|only| scene.name.contains(only))) {
