@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from . import aio, codecs
+from . import aio, codecs, opening
 from ._core import Latest as Compiled
 from .records import Record
 from .segments import STATE, Closing, called_by_file, fields_of
@@ -13,6 +13,7 @@ from .segments import STATE, Closing, called_by_file, fields_of
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
+    import socket
     from collections.abc import AsyncIterator, Iterator, Sequence
     from typing import Any, Literal, Self, Unpack
 
@@ -189,6 +190,42 @@ class Latest(Closing, Compiled):
         thing._codec = codec
         return thing
 
+    @classmethod
+    def recv_handle(
+        cls,
+        sock: socket.socket,
+        *,
+        shape: int | Sequence[int] | None = None,
+        dtype: Any = None,
+        type: Any = None,  # noqa: A002 - what it is
+        codec: Literal["pickle"] | None = None,
+    ) -> Self:
+        """Receive one that `send_handle` sent, with the sender's mode.
+
+        Args:
+            sock: A connected ``AF_UNIX`` socket; blocks as its timeout says.
+            shape: As for `open`; so are the next three.
+            dtype: Dtype of an array.
+            type: Type of an object.
+            codec: ``"pickle"``.
+
+        Returns:
+            The same newest value's place; it lives on when the sender is gone.
+
+        Raises:
+            EOFError: The other side closed the socket.
+            ValueError: What came is no handle of a `Latest`, or of one for other values.
+
+        Example:
+            >>> import socket
+            >>> ours, theirs = socket.socketpair()
+            >>> with ours, theirs, Latest(codec="pickle") as latest:
+            ...     latest.send_handle(ours)
+            ...     Latest.recv_handle(theirs, codec="pickle").codec
+            'pickle'
+        """
+        return cls._receive(sock, ({"shape": shape, "dtype": dtype, "type": type, "codec": codec},))
+
     @property
     def age(self) -> float:
         """Seconds since the newest value was set; infinity when nothing was ever set."""
@@ -254,6 +291,7 @@ class Latest(Closing, Compiled):
             >>> asyncio.run(latest.wait_newer_async(0))
             b'on'
         """
+        opening.check_timeout(timeout)
         seen = self._seen if seq is None else seq
         deadline = None if timeout is None else time.monotonic() + timeout
         while self.seq <= seen:

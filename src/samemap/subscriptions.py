@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from . import aio, encodings
+from . import aio, encodings, opening
 from ._core import Subscription as Compiled
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
@@ -68,6 +68,8 @@ class Subscription(Compiled):
         topic = self.topic
         codec: encodings.Codec = topic._codec
         most = topic.slots if most is None else most
+        if most < 0:
+            raise ValueError(f"most is a number of messages, not {most}")
         if isinstance(codec, encodings.NumpyCodec):
             rows = codec.empty(most)
             return rows[: self._recv_into(rows, codec.size, timeout)] if most else rows
@@ -100,6 +102,7 @@ class Subscription(Compiled):
             >>> bytes(asyncio.run(subscription.recv_async()))
             b'hello'
         """
+        opening.check_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         while (sample := self.poll()) is None:
             left = timeout if deadline is None else max(0.0, deadline - time.monotonic())

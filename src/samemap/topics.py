@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from _weakref import ref
+from operator import index
 
-from . import aio, codecs, encodings
+from . import aio, codecs, encodings, opening
 from ._core import Topic as Compiled
 from .segments import STATE, Closing, called_by_file, fields_of
 from .subscriptions import Subscription
@@ -15,6 +16,7 @@ from .traffic import Publisher, Subscriber, TopicStats
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
+    import socket
     from collections.abc import Iterable, Sequence
     from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack
 
@@ -88,7 +90,7 @@ class Topic(Closing, Compiled):
     _kind = _noun = "Topic"
     _codec: Codec
     _is_raw: bool
-    _subscriptions: list[ref[Subscription]]
+    _subscriptions: set[ref[Subscription]]
 
     def __new__(  # noqa: D102 - the class describes it
         cls,
@@ -106,7 +108,7 @@ class Topic(Closing, Compiled):
     ) -> Self:
         choice: Choice = {"shape": shape, "dtype": dtype, "type": type, "codec": codec}
         room: Room = {"max_message": max_message, "slots": slots, "max_subscribers": max_subscribers}
-        return cls._make("open-or-create", name, (choice, when_full), cls._plan(choice, room), **options)
+        return cls._make("open-or-create", name, (choice, when_full), cls._plan(choice, room, when_full), **options)
 
     @classmethod
     def create(
@@ -151,7 +153,7 @@ class Topic(Closing, Compiled):
         """
         choice: Choice = {"shape": shape, "dtype": dtype, "type": type, "codec": codec}
         room: Room = {"max_message": max_message, "slots": slots, "max_subscribers": max_subscribers}
-        return cls._make("create", name, (choice, when_full), cls._plan(choice, room), **options)
+        return cls._make("create", name, (choice, when_full), cls._plan(choice, room, when_full), **options)
 
     @classmethod
     def open(
@@ -199,11 +201,15 @@ class Topic(Closing, Compiled):
         return cls._open(name, (choice, when_full), wait=wait, mode=mode, **options)
 
     @classmethod
-    def _plan(cls, choice: Choice, room: Room) -> Plan:
+    def _plan(cls, choice: Choice, room: Room, when_full: WhenFull) -> Plan:
+        # Before anything is made.
+        if when_full not in ("wait", "raise", "drop"):
+            raise ValueError(f"when_full is 'wait', 'raise' or 'drop', not {when_full!r}")
         codec, size = codecs.choose(**choice, max_message=room["max_message"])
         slots, subscribers = room["slots"], room["max_subscribers"]
-        slots = SLOTS if slots is None else slots
-        subscribers = SUBSCRIBERS if subscribers is None else subscribers
+        # By index(), because the file's schema has no numbers of numpy's.
+        slots = SLOTS if slots is None else index(slots)
+        subscribers = SUBSCRIBERS if subscribers is None else index(subscribers)
         fields = {**codec.schema(), "slots": slots, "max_message": size, "max_subscribers": subscribers}
         given = {field: value for field, value in room.items() if value is not None}
         return fields, given, (slots, size, subscribers)
@@ -216,8 +222,46 @@ class Topic(Closing, Compiled):
         thing = Compiled.__new__(cls, segment, codec, is_raw, when_full)
         if codec.size is not None and codec.size > thing.max_message:
             raise codecs.damaged(called_by_file(cls._noun, segment), codec.size, thing.max_message)
-        thing._codec, thing._is_raw, thing._subscriptions = codec, is_raw, []
+        thing._codec, thing._is_raw, thing._subscriptions = codec, is_raw, set()
         return thing
+
+    @classmethod
+    def recv_handle(
+        cls,
+        sock: socket.socket,
+        *,
+        shape: int | Sequence[int] | None = None,
+        dtype: Any = None,
+        type: Any = None,  # noqa: A002 - what it is
+        codec: Literal["pickle"] | None = None,
+        when_full: WhenFull = "wait",
+    ) -> Self:
+        """Receive a topic that `send_handle` sent, with the sender's mode.
+
+        Args:
+            sock: A connected ``AF_UNIX`` socket; blocks as its timeout says.
+            shape: As for `open`; so are the next three.
+            dtype: Dtype of an array.
+            type: Type of an object.
+            codec: ``"pickle"``.
+            when_full: What to do when no slot is free.
+
+        Returns:
+            The same topic; it lives on when the sender is gone.
+
+        Raises:
+            EOFError: The other side closed the socket.
+            ValueError: What came is no handle of a topic, or of one of other messages.
+
+        Example:
+            >>> import socket
+            >>> ours, theirs = socket.socketpair()
+            >>> with ours, theirs, Topic(codec="pickle") as topic:
+            ...     topic.send_handle(ours)
+            ...     Topic.recv_handle(theirs, codec="pickle").codec
+            'pickle'
+        """
+        return cls._receive(sock, ({"shape": shape, "dtype": dtype, "type": type, "codec": codec}, when_full))
 
     # Publishing
 
@@ -252,6 +296,8 @@ class Topic(Closing, Compiled):
         if self._codec.size is not None and size is not None:
             raise TypeError(f"{self._called()} takes arrays of {self._codec.size} bytes: loan() takes no size there")
         length = self._codec.size if self._codec.size is not None else self.max_message if size is None else size
+        if length < 0:
+            raise ValueError(f"size is a number of bytes, not {length}")
         return self._loan(length, timeout)
 
     def publish_many(self, values: Iterable[Any], timeout: float | None = None) -> int:
@@ -279,6 +325,7 @@ class Topic(Closing, Compiled):
         if isinstance(codec, encodings.NumpyCodec):
             rows, _ = codec.encode_many(values)
             return self._publish_rows(rows, codec.size, timeout)
+        opening.check_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         done = 0
         for value in values:
@@ -311,6 +358,7 @@ class Topic(Closing, Compiled):
             >>> asyncio.run(Topic().publish_async(b"hello"))
             1
         """
+        opening.check_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             try:
@@ -350,9 +398,12 @@ class Topic(Closing, Compiled):
         """
         if history < 0:
             raise ValueError(f"history is a number of messages, not {history}")
-        subscription = Subscription(self, policy, history)
-        self._subscriptions = [known for known in self._subscriptions if known() is not None]
-        self._subscriptions.append(ref(subscription))
+        subscription = Subscription(self, policy, min(history, 2**63))
+        # One step each, so that threads need no lock.
+        self._subscriptions.add(ref(subscription, self._subscriptions.discard))
+        if self.closed:
+            # By another thread, which may have looked before.
+            subscription.close()
         return subscription
 
     def last(self, n: int | None = None) -> list[Sample]:
@@ -376,7 +427,7 @@ class Topic(Closing, Compiled):
             >>> [sample.value for sample in topic.last(2)]
             [b'b', b'c']
         """
-        return self._last(2**63 if n is None else max(0, n))
+        return self._last(2**63 if n is None else max(0, min(n, 2**63)))
 
     def wait_for_subscribers(self, n: int = 1, timeout: float | None = None) -> bool:
         """Sleep until there are so many subscriptions.
@@ -396,7 +447,7 @@ class Topic(Closing, Compiled):
             >>> Topic().wait_for_subscribers(timeout=0.01)
             False
         """
-        return self._wait_for_subscribers(n, timeout)
+        return self._wait_for_subscribers(max(0, n), timeout)
 
     async def wait_for_subscribers_async(self, n: int = 1, timeout: float | None = None) -> bool:
         """Sleep until there are so many subscriptions, as a task.
@@ -417,7 +468,7 @@ class Topic(Closing, Compiled):
             >>> asyncio.run(Topic().wait_for_subscribers_async(timeout=0.01))
             False
         """
-        return await aio.finished(self, self._begin_audience(n), timeout)
+        return await aio.finished(self, self._begin_audience(max(0, n)), timeout)
 
     # What it is
 
@@ -519,8 +570,7 @@ class Topic(Closing, Compiled):
             >>> topic.closed
             True
         """
-        known, self._subscriptions = self._subscriptions, []
-        for found in known:
+        for found in list(self._subscriptions):
             if (subscription := found()) is not None:
                 subscription.close()
         super().close()

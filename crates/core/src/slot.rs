@@ -187,9 +187,10 @@ impl Slot {
     /// Whether message `seq` is still in it, and so was all the time that the caller read it.
     #[inline(always)]
     pub fn is_still(&self, seq: u64) -> bool {
-        // Acquire [slot.seq]: who has read any of what was written later finds the number gone.
+        // Acquire [slot.seq]: who has read any of what was written later finds the number gone; and who finds it gone sees
+        // the messages that were published before it went.
         fence(Ordering::Acquire);
-        self.seq.load(Ordering::Relaxed) == seq
+        self.seq.load(Ordering::Acquire) == seq
     }
 
     /// Whether message `seq` is in it, and nobody has it in hands, who may be about to empty it.

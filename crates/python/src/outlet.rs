@@ -9,6 +9,7 @@ use pyo3::types::{PyBytes, PyTuple};
 use samemap_core::arrangement::Arrangement;
 use samemap_core::bell::now;
 use samemap_core::error::Error;
+use samemap_core::layout::Kind;
 use samemap_core::operation::{Operation, Wanted};
 use samemap_core::segment::{Handle, Segment};
 use samemap_core::tag::Tag;
@@ -153,9 +154,13 @@ impl Outlet {
     #[cold]
     pub(crate) fn too_large(&self, length: usize) -> PyErr {
         let most = self.slot_size();
+        let (what, option) = match self.segment().kind() {
+            Kind::Latest => ("value", "max_size"),
+            _ => ("message", "max_message"),
+        };
         PyValueError::new_err(format!(
-            "a message of {length} bytes does not fit: the largest that this one takes has {most} \
-             (max_message, when it was made); make it anew with max_message={} or more{}",
+            "a {what} of {length} bytes does not fit: the largest that this one takes has {most} \
+             ({option}, when it was made); make it anew with {option}={} or more{}",
             length.next_power_of_two(),
             self.segment().path().map(|path| format!(" ({})", path.display())).unwrap_or_default(),
         ))

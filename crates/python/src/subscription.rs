@@ -135,11 +135,9 @@ impl Subscription {
         match &state.reception {
             None => Ok(()),
             Some(reception) if segment.seated() == Some(reception.tag) => Ok(()),
-            Some(_) => {
-                state.reception = None;
-                let cursor = state.cursor;
-                self.join(state, Start::At(cursor))
-            }
+            // The parent's stays until there is one of this process's own: without any, it would go on as one that only
+            // looks.
+            Some(_) => self.join(state, Start::At(state.cursor)),
         }
     }
 
@@ -349,13 +347,9 @@ impl Subscription {
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
         match self.recv(py, None) {
             Ok(sample) => Ok(Some(sample)),
-            Err(error) => {
-                if self.check_open().is_err() {
-                    Ok(None)
-                } else {
-                    Err(error)
-                }
-            }
+            // Whatever else is raised is for the caller, also when it was closed: by a signal handler, say, that then raises.
+            Err(error) if error.is_instance_of::<PyValueError>(py) && self.check_open().is_err() => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -480,6 +474,15 @@ impl Subscription {
             reception.end();
         }
         self.handle.close();
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        // Its place stays taken for as long as samples of it live, but nobody waits for it any more.
+        if let Some(reception) = &self.state().reception {
+            reception.end();
+        }
     }
 }
 

@@ -31,7 +31,7 @@ class Watched(Topic):
     @classmethod
     def _over(cls, segment: Segment, offset: int, *own: Any) -> Watched:
         thing = _core.Topic.__new__(cls, segment, None, True, "wait")
-        thing._is_raw, thing._subscriptions = True, []
+        thing._is_raw, thing._subscriptions = True, set()
         return thing
 
     @classmethod

@@ -14,3 +14,4 @@ mod lock;
 mod rlock;
 mod rwlock;
 mod semaphore;
+mod topic;
