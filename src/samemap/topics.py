@@ -570,7 +570,8 @@ class Topic(Closing, Compiled):
             >>> topic.closed
             True
         """
+        # First, so that whoever subscribes meanwhile either finds it closed or is found here.
+        super().close()
         for found in list(self._subscriptions):
             if (subscription := found()) is not None:
                 subscription.close()
-        super().close()
