@@ -7,51 +7,14 @@ import pickle
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from kinds import POINT, Pixel, Pose, each_kind, same
 
 from samemap import Latest, Lock, SegmentMismatch, Topic
-
-
-@dataclass
-class Pose:
-    """A message of a type."""
-
-    x: float
-    y: float
-
-
-@dataclass
-class Pixel:
-    """Another one."""
-
-    x: int
-    y: float
-
-
-POINT = np.dtype([("x", "f4"), ("y", "<i8"), ("name", "S5")])
-
-#: What a topic may be made with, and a message of it.
-KINDS: dict[str, tuple[dict[str, Any], Any]] = {
-    "bytes": ({}, b"hello"),
-    "array": ({"shape": (2, 3), "dtype": "f4"}, np.arange(6, dtype="f4").reshape(2, 3)),
-    "record": ({"shape": (), "dtype": POINT}, np.array((1, 2, b"three"), POINT)[()]),
-    "typed": ({"type": Pose}, Pose(1, 2)),
-    "pickle": ({"codec": "pickle"}, {"any": ["object", 1, None]}),
-}
-
-
-def same(found: Any, message: Any) -> bool:
-    """Tell whether a message came back as what it was."""
-    equal = np.array_equal(found, message) if isinstance(message, np.ndarray | np.void) else found == message
-    return type(found) is type(message) and bool(equal)
-
-
-each_kind = pytest.mark.parametrize(("made", "message"), KINDS.values(), ids=KINDS)
 
 
 class TestOpening:
