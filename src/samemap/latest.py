@@ -6,6 +6,7 @@ import time
 
 from . import aio, codecs, opening
 from ._core import Latest as Compiled
+from .errors import SegmentTruncated
 from .records import Record
 from .segments import STATE, Closing, called_by_file, fields_of
 
@@ -339,7 +340,11 @@ class Latest(Closing, Compiled):
             True
         """
         super().close()
-        self._wake()
+        try:
+            self._wake()
+        except SegmentTruncated:
+            # Whoever sleeps there finds that out, too.
+            return
 
     def stats(self) -> LatestStats:
         """Return what is known of it now, as a record that equals another one exactly if nothing has changed.

@@ -6,6 +6,7 @@ import time
 
 from . import aio, encodings, opening
 from ._core import Subscription as Compiled
+from .errors import SegmentTruncated
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
@@ -143,8 +144,12 @@ class Subscription(Compiled):
             True
         """
         super().close()
-        self.topic._wake()
         aio.end_waits(self)
+        try:
+            self.topic._wake()
+        except SegmentTruncated:
+            # Whoever sleeps there finds that out, too.
+            return
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"{self!r} cannot go to another process: send its topic, and subscribe there")

@@ -20,6 +20,7 @@ from samemap import (
     Condition,
     Counter,
     Event,
+    Latest,
     Lock,
     Namespace,
     ReadWriteLock,
@@ -28,6 +29,7 @@ from samemap import (
     SegmentMismatch,
     SegmentTruncated,
     Semaphore,
+    Topic,
 )
 
 #: Every kind, with what its constructor needs beside the name.
@@ -42,6 +44,8 @@ KINDS: dict[type[Any], tuple[Any, ...]] = {
     Barrier: (3,),
     Counter: (),
     Namespace: (),
+    Topic: (),
+    Latest: (),
 }
 each_kind = pytest.mark.parametrize(("kind", "more"), KINDS.items(), ids=[kind.__name__ for kind in KINDS])
 
@@ -269,6 +273,25 @@ USES: dict[type[Any], list[Callable[[Any], object]]] = {
     Barrier: [lambda it: it.wait(0.1), lambda it: it.n_waiting],
     Counter: [lambda it: it.add(), lambda it: it.value, lambda it: it.wait_until(9, timeout=0.1)],
     Namespace: [lambda it: it.lock("new"), lambda it: it.names()],
+    Topic: [
+        lambda it: it.publish(b"x", 0.1),
+        lambda it: it.publish_many([b"x"], 0.1),
+        lambda it: it.loan(1, 0.1),
+        lambda it: it.subscribe(),
+        lambda it: it.last(),
+        lambda it: it.stats(),
+        lambda it: it.subscribers(),
+        lambda it: it.publishers(),
+        lambda it: it.wait_for_subscribers(1, 0.1),
+        lambda it: it.seq,
+    ],
+    Latest: [
+        lambda it: it.set(b"x"),
+        lambda it: it.get(None),
+        lambda it: it.wait_newer(0, 0.1),
+        lambda it: it.stats(),
+        lambda it: it.seq,
+    ],
 }
 
 

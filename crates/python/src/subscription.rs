@@ -10,6 +10,7 @@ use samemap_core::bell::now;
 use samemap_core::error::Error;
 use samemap_core::operation::{Operation, Wanted};
 use samemap_core::segment::Handle;
+use samemap_core::slot::MOST_PINS;
 use samemap_core::spin::Spin;
 use samemap_core::subscriber::Policy;
 use samemap_core::topic::{self, audience::Start};
@@ -101,10 +102,13 @@ impl Subscription {
         let joined = segment.as_caller(|caller| channel.subscribe(caller, self.policy, start, now()));
         let Some((place, cursor)) = joined.map_err(|error| raise(segment, &error))? else {
             let most = arrangement.shape().subscribers;
+            let cure = match most {
+                MOST_PINS.. => String::new(),
+                _ => format!("make it with max_subscribers={}, or ", (most * 2).clamp(1, MOST_PINS)),
+            };
             return Err(PyValueError::new_err(format!(
                 "it has room for {most} subscriptions, and all are taken by living processes: \
-                 make it with max_subscribers={}, or close some (see subscribers())",
-                (most * 2).min(samemap_core::slot::MOST_PINS)
+                 {cure}close some (see subscribers())"
             )));
         };
         let handle = self.handle.again().map_err(|error| raise(segment, &error))?;
@@ -276,6 +280,7 @@ impl Subscription {
             closed: AtomicBool::new(false),
         };
         made.join(&mut made.state(), Start::History(history))?;
+        made.outlet().object.check()?;
         Ok(made)
     }
 

@@ -1,4 +1,4 @@
-"""The ``samemap`` command: write, read, list, inspect, resize and remove regions from a shell, and look at locks."""
+"""The ``samemap`` command: regions, topics and locks from a shell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from .failures import TeachingGroup
 from .hexdump import hexdump
 from .listing import list_regions, stat
 from .locks import locks
+from .publish import publish
+from .rates import bandwidth, delay, rate
 from .read import read
+from .view import view
 from .write import write
 
 __all__ = ["commands", "main"]
@@ -29,6 +32,13 @@ Then look at what is there:
   samemap stat last
   samemap hexdump last
   samemap rm last
+
+\b
+Topics:
+  samemap pub words --create --every 1s tick tock
+  samemap echo words
+  samemap hz words
+  samemap view camera --follow
 
 \b
 Something hangs?
@@ -57,7 +67,9 @@ def commands(ctx: click.Context) -> None:
     ctx.color = colour_wanted()
 
 
-for command in (write, read, list_regions, stat, hexdump, resize, remove, locks, doctor, echo):
+TOPICS = (echo, publish, rate, bandwidth, delay, view)
+
+for command in (write, read, list_regions, stat, hexdump, resize, remove, *TOPICS, locks, doctor):
     commands.add_command(command)
 
 

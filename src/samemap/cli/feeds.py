@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Literal
 
 from .._core import Sample
@@ -169,7 +169,7 @@ class Feed:
         self.close()
 
 
-def follow(feed: Feed, timeout: float | None) -> Iterator[Sample]:
+def follow(feed: Feed, timeout: float | None) -> Generator[Sample, None, None]:
     """Yield messages as they come.
 
     Args:

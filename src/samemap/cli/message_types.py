@@ -1,4 +1,4 @@
-"""Types of messages made again from their description in a file, so that what is typed by hand can be held against them."""
+"""Types of messages made again from their description in a file, to hold what is typed by hand against them."""
 
 from __future__ import annotations
 
@@ -82,11 +82,13 @@ class _Types:
     def _collection(self, name: str, parts: list[ast.expr]) -> Any:
         if name == "tuple":
             is_endless = len(parts) == 2 and isinstance(parts[1], ast.Constant) and parts[1].value is Ellipsis
+            made: Any = tuple
             first = self._spelled(parts[0])
-            return tuple[first, ...] if is_endless else tuple[(first, *map(self._spelled, parts[1:]))]
+            return made[first, ...] if is_endless else made[(first, *map(self._spelled, parts[1:]))]
         if name == "dict" and len(parts) == 2:
             return dict[self._spelled(parts[0]), self._spelled(parts[1])]  # type: ignore[misc] # not before it runs
-        return {"list": list, "set": set}.get(name, list)[self._spelled(parts[0])] if name in ("list", "set") else Any
+        known: dict[str, Any] = {"list": list, "set": set}
+        return known[name][self._spelled(parts[0])] if name in known else Any
 
     def _class(self, name: str) -> Any:
         if name not in self._forms:
@@ -111,7 +113,8 @@ class _Types:
             attribute = field if field.isidentifier() and not keyword.iskeyword(field) else f"field_{place}"
             renamed[attribute] = field
             if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "NotRequired":
-                kind = Union[self._spelled(node.slice), msgspec.UnsetType]  # noqa: UP007 - as above
+                spelled: Any = self._spelled(node.slice)
+                kind: Any = Union.__getitem__((spelled, msgspec.UnsetType))
                 fields.append((attribute, kind, msgspec.UNSET))
             else:
                 fields.append((attribute, self._spelled(node)))
@@ -123,7 +126,7 @@ class _Types:
 
 def _tag(node: ast.expr) -> str | int | None:
     """Return the one value that a field can have by which classes are told apart."""
-    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "Literal":
-        if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str | int):
-            return node.slice.value
+    match node:
+        case ast.Subscript(value=ast.Name(id="Literal"), slice=ast.Constant(value=str() | int() as value)):
+            return value
     return None

@@ -1,0 +1,257 @@
+"""Waiting for messages and slots: timeouts, Ctrl-C, closing, several things at once."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from isolated import until
+
+from samemap import Empty, Event, Latest, Topic, wait
+
+
+def number(sample: Any) -> int:
+    return int.from_bytes(sample.value[:8], "little")
+
+
+def message(number: int, size: int = 8) -> bytes:
+    return number.to_bytes(8, "little").ljust(size, b".")
+
+
+@contextmanager
+def interrupted(when: Callable[[], bool]) -> Iterator[None]:
+    """Send Ctrl-C once the condition holds, and insist on it."""
+
+    def send() -> None:
+        until(when, "somebody to be interrupted")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    with pytest.raises(KeyboardInterrupt):
+        yield
+    sender.join(60)
+
+
+class TestWaiting:
+    @pytest.mark.parametrize("timeout", [0, 1e-9, 0.02])
+    def test_as_long_as_it_is_told(self, timeout: float) -> None:
+        with Topic("feed") as feed, feed.subscribe() as subscription:
+            feed.publish(b"x")
+            assert subscription.recv(timeout).seq == 1
+            for receive in (subscription.recv, lambda timeout: subscription.recv_many(None, timeout)):
+                with pytest.raises(Empty, match=r"number 1, which it has seen .*feed"):
+                    receive(timeout)
+
+    @pytest.mark.parametrize("timeout", [None, math.inf, sys.float_info.max, 60])
+    @pytest.mark.parametrize("policy", ["latest", "drop", "block"])
+    def test_it_is_woken_by_a_message(self, timeout: float | None, policy: Any) -> None:
+        with Topic() as feed, feed.subscribe(policy) as subscription:
+            came: list[int] = []
+            reader = threading.Thread(target=lambda: came.append(subscription.recv(timeout).seq))
+            reader.start()
+            until(lambda: feed.stats().waiting == 1, "a reader that waits")
+            feed.publish(b"x")
+            reader.join(60)
+            assert came == [1]
+
+    @pytest.mark.parametrize("timeout", [-1, -math.inf, math.nan])
+    def test_no_time_is_refused(self, timeout: float) -> None:
+        with Topic() as feed, feed.subscribe() as subscription:
+            for receive in (subscription.recv, lambda timeout: subscription.recv_many(1, timeout)):
+                with pytest.raises(ValueError, match="timeout"):
+                    receive(timeout)
+        with Topic(dtype="u1") as numbers, numbers.subscribe() as rows:
+            with pytest.raises(ValueError, match="timeout"):
+                rows.recv_many(timeout=timeout)
+            with pytest.raises(ValueError, match="most"):
+                rows.recv_many(-1)
+
+    def test_threads_share_one_and_each_message_goes_to_one(self) -> None:
+        with Topic(slots=8) as feed, feed.subscribe("block") as subscription:
+            got: list[list[int]] = [[] for _ in range(4)]
+
+            def read(mine: list[int]) -> None:
+                mine += map(number, subscription)
+
+            readers = [threading.Thread(target=read, args=(mine,)) for mine in got]
+            for reader in readers:
+                reader.start()
+            for n in range(2000):
+                feed.publish(message(n))
+            until(lambda: subscription.received == 2000, "all messages")
+            subscription.close()
+            for reader in readers:
+                reader.join(60)
+            assert sorted(n for mine in got for n in mine) == list(range(2000))
+            assert all(mine == sorted(mine) for mine in got)
+
+    @pytest.mark.parametrize("how", ["recv", "recv_many", "iteration", "wait", "publish", "loan", "audience"])
+    def test_ctrl_c_ends_it_and_loses_nothing(self, how: str) -> None:
+        with Topic(slots=2) as feed, feed.subscribe("block") as subscription:
+            if how in ("publish", "loan"):
+                feed.publish(message(1))
+                feed.publish(message(2))
+            waits: dict[str, Callable[[], object]] = {
+                "recv": subscription.recv,
+                "recv_many": subscription.recv_many,
+                "iteration": lambda: list(subscription),
+                "wait": lambda: wait([subscription]),
+                "publish": lambda: feed.publish(message(99)),
+                "loan": feed.loan,
+                "audience": lambda: feed.wait_for_subscribers(2),
+            }
+            with interrupted(lambda: feed.stats().waiting == 1):
+                waits[how]()
+            assert (feed.stats().waiting, feed.stats().loaned) == (0, 0)
+            while feed.seq < 2:
+                feed.publish(message(feed.seq + 1))
+            assert [number(subscription.recv(0)), number(subscription.recv(0))] == [1, 2]
+            assert feed.publish(message(3), timeout=0) == 3
+
+    def test_what_a_signal_handler_raises_comes_out_of_a_loop_that_it_closed(self) -> None:
+        with Topic() as feed:
+            subscription = feed.subscribe()
+
+            def close_and_exit(*_: object) -> None:
+                subscription.close()
+                sys.exit(7)
+
+            before = signal.signal(signal.SIGINT, close_and_exit)
+            try:
+                sender = threading.Thread(
+                    target=lambda: (until(lambda: feed.stats().waiting == 1, "a reader"), os.kill(os.getpid(), 2))
+                )
+                sender.start()
+                with pytest.raises(SystemExit):
+                    list(subscription)
+                sender.join(60)
+            finally:
+                signal.signal(signal.SIGINT, before)
+
+    @pytest.mark.parametrize("what", ["subscription", "topic"])
+    def test_closing_ends_the_waits_of_others(self, what: str) -> None:
+        with Topic("feed", slots=2) as kept:
+            feed = Topic("feed")
+            subscription, blocked = feed.subscribe(), kept.subscribe("block")
+            kept.publish(b"1")
+            kept.publish(b"2")
+            assert [sample.seq for sample in iter(subscription.poll, None)] == [1, 2]
+            ends: dict[str, object] = {}
+
+            def run(name: str, call: Callable[[], object]) -> None:
+                try:
+                    ends[name] = call()
+                except ValueError as error:
+                    ends[name] = str(error)
+
+            calls: dict[str, Callable[[], object]] = {
+                "recv": subscription.recv,
+                "recv_many": subscription.recv_many,
+                "for": lambda: list(subscription),
+                "wait": lambda: wait([Event(), subscription]),
+            }
+            if what == "topic":
+                calls["publish"] = lambda: feed.publish(b"3")
+                calls["loan"] = feed.loan
+                calls["audience"] = lambda: feed.wait_for_subscribers(9)
+            threads = [threading.Thread(target=run, args=call) for call in calls.items()]
+            for thread in threads:
+                thread.start()
+            until(lambda: kept.stats().waiting == len(calls), "all to wait")
+            (subscription if what == "subscription" else feed).close()
+            for thread in threads:
+                thread.join(60)
+            assert ends.pop("for") == []
+            assert ends.keys() == calls.keys() - {"for"}
+            assert all("closed" in str(end) for end in ends.values()), ends
+            assert (kept.seq, kept.stats().loaned, blocked.closed) == (2, 0, False)
+
+    def test_a_closed_one_is_of_no_use(self) -> None:
+        with Topic() as feed:
+            subscription = feed.subscribe()
+            feed.publish(b"x")
+            subscription.close()
+            subscription.close()
+            for use in (
+                subscription.recv,
+                subscription.recv_nowait,
+                subscription.poll,
+                subscription.recv_many,
+                lambda: subscription.lag,
+                lambda: iter(subscription),
+                lambda: wait([subscription], 0),
+                lambda: subscription.__enter__(),
+            ):
+                with pytest.raises(ValueError, match="closed"):
+                    use()
+            assert (subscription.received, subscription.missed, subscription.policy) == (0, 0, "drop")
+            with pytest.raises(StopIteration):
+                next(subscription)
+
+    def test_several_things_at_once(self) -> None:
+        with Topic() as feed, Topic() as other, Event() as stop, Latest() as value:
+            mine, both, late = feed.subscribe(), other.subscribe("latest"), feed.subscribe("block")
+            things: list[Any] = [both, stop, mine, value, late]
+            assert wait(things, 0) == wait(things, 0.01) == []
+            feed.publish(b"x")
+            assert wait(things) == [mine, late]
+            # Nothing was taken.
+            assert (mine.lag, mine.recv(0).seq) == (1, 1)
+            assert wait(things, 0) == [late]
+            other.publish(b"y")
+            value.set(b"z")
+            late.recv(0)
+            assert wait(things, 0) == [both, value]
+            assert (value.get(), both.recv(0).seq, wait(things, 0)) == (b"z", 1, [])
+            came: list[Any] = []
+            waiter = threading.Thread(target=lambda: came.extend(wait(things)))
+            waiter.start()
+            until(lambda: other.stats().waiting == 1, "somebody who waits")
+            other.publish(b"y")
+            waiter.join(60)
+            assert came == [both]
+            with pytest.raises(TypeError, match="Subscription"):
+                wait([feed], 0)
+        with Topic("feed"), Topic.open("feed", mode="r") as looker, pytest.raises(TypeError, match="read-only"):
+            wait([looker.subscribe()], 0)
+
+    @pytest.mark.parametrize("how", ["recv", "wait", "publish", "audience", "latest"])
+    def test_it_sleeps_and_hardly_ever_looks(self, how: str) -> None:
+        with Topic(slots=2) as feed, feed.subscribe("block") as subscription, Latest() as value:
+            if how == "publish":
+                feed.publish(b"1")
+                feed.publish(b"2")
+            waits: dict[str, Callable[[float], object]] = {
+                "recv": subscription.recv,
+                "wait": lambda seconds: wait([subscription, value], seconds),
+                "publish": lambda seconds: feed.publish(b"3", seconds),
+                "audience": lambda seconds: feed.wait_for_subscribers(2, seconds),
+                "latest": lambda seconds: value.wait_newer(0, seconds),
+            }
+
+            def wake_ups(seconds: float) -> int:
+                before = switches()
+                if how in ("recv", "publish", "latest"):
+                    with pytest.raises(TimeoutError):
+                        waits[how](seconds)
+                else:
+                    assert not waits[how](seconds)
+                return switches() - before
+
+            # It looks after the dead every 50 ms, and is woken for nothing else.
+            assert wake_ups(0.5) < 20
+
+
+def switches() -> int:
+    """Return how often this thread has gone to sleep."""
+    lines = Path("/proc/thread-self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("voluntary"))
