@@ -22,7 +22,23 @@ from samemap.cli.reference import REGENERATE, render
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
 
-NAMES = ["doctor", "hexdump", "locks", "ls", "read", "resize", "rm", "stat", "write"]
+NAMES = [
+    "bw",
+    "delay",
+    "doctor",
+    "echo",
+    "hexdump",
+    "hz",
+    "locks",
+    "ls",
+    "pub",
+    "read",
+    "resize",
+    "rm",
+    "stat",
+    "view",
+    "write",
+]
 
 
 def test_docs_are_what_the_code_says():

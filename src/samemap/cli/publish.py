@@ -84,6 +84,8 @@ def publish(
         if values:
             # All are looked at before the first is published.
             messages = [convert(os.fsencode(value)) for value in values]
+            for message in messages:
+                channel._codec.encode(message)
             source = messages if every is None else paced(itertools.cycle(messages), every)
         else:
             source = (convert(line.removesuffix(b"\n")) for line in sys.stdin.buffer)

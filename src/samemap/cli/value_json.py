@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from .. import dtypes
 from .value_text import element, is_array, text_in, value_text
 
 __all__ = ["Limit"]
@@ -63,6 +62,9 @@ class Limit(NamedTuple):
 
     def _array(self, array: Any) -> Any:
         if array.size > self.most:
+            # Not before: it imports numpy.
+            from .. import dtypes
+
             described = {"dtype": dtypes.describe(array.dtype), "shape": list(array.shape), "size": array.nbytes}
             return {**described, **self._base64(array, array.size)}
         return self._nested(array)
