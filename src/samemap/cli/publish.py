@@ -23,11 +23,11 @@ __all__ = ["publish"]
 
 EXAMPLES = """\b
 Examples:
-  samemap pub words --create hello world          a topic of bytes, made if it is missing
-  samemap pub words --every 1s tick tock          in turn, until Ctrl-C
-  samemap pub pose '{"x": 1.5, "y": 2}'           a record, or an object of a type, as JSON
-  samemap pub image '[[0, 255], [255, 0]]'        an array
-  dmesg --follow | samemap pub log --create       each line
+  samemap pub words --create hello world      made if it is missing
+  samemap pub words --every 1s tick tock      in turn, until Ctrl-C
+  samemap pub pose '{"x": 1.5, "y": 2}'       a record, or an object
+  samemap pub image '[[0, 255], [255, 0]]'    an array
+  dmesg --follow | samemap pub log --create   each line
 """
 
 
