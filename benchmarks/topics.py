@@ -35,14 +35,13 @@ PEERS = {
     "iceoryx2_pubsub": "iceoryx2",
     "pyzmq_ipc": "zmq",
     "os_pipe": "os",
-    "momentumx_stream": "momentumx",
     "zenoh_peer": "zenoh",
     "shared_memory_flag": "mmap",
 }
-BUSY = ("iceoryx2_pubsub", "shared_memory_flag", "momentumx_stream", "pyzmq_ipc", "os_pipe")
-BLOCKING = ("iceoryx2_pubsub", "pyzmq_ipc", "os_pipe", "momentumx_stream", "zenoh_peer")
-ONE_WAY = ("iceoryx2_pubsub", "pyzmq_ipc", "os_pipe", "momentumx_stream", "zenoh_peer")
-LARGE = ("iceoryx2_pubsub", "pyzmq_ipc", "momentumx_stream")
+BUSY = ("iceoryx2_pubsub", "shared_memory_flag", "pyzmq_ipc", "os_pipe")
+BLOCKING = ("iceoryx2_pubsub", "pyzmq_ipc", "os_pipe", "zenoh_peer")
+ONE_WAY = ("iceoryx2_pubsub", "pyzmq_ipc", "os_pipe", "zenoh_peer")
+LARGE = ("iceoryx2_pubsub", "pyzmq_ipc")
 TO_SEVERAL = ("iceoryx2_pubsub", "pyzmq_ipc")
 
 #: Nanoseconds of one way, of every round trip, for the picture: by kind and peer.
@@ -245,6 +244,11 @@ def in_turns(work: Callable[[str], float], peers: tuple[str, ...]) -> dict[str, 
     return {peer: statistics.median(times) for peer, times in found.items() if peer not in failed}
 
 
+def called_by(peer: str) -> str:
+    """Return what people call a peer."""
+    return "os.pipe" if peer == "os_pipe" else peer.rpartition("_")[0].replace("_", " ")
+
+
 def compare(name: str, found: dict[str, float], bars: dict[str, float]) -> list[Figure]:
     """Return a figure for each peer; ``bars`` says what part of a peer's time we may take."""
     ours = found["samemap_topic"]
@@ -254,7 +258,7 @@ def compare(name: str, found: dict[str, float], bars: dict[str, float]) -> list[
             continue
         limit = bars.get(peer)
         bar = "-" if limit is None else f"at most {limit:.2f}"
-        called = peer.rpartition("_")[0].replace("_", " ") if peer != "os_pipe" else "os.pipe"
+        called = called_by(peer)
         figures.append(Figure(name, ours, called, theirs, bar, limit is None or ours <= limit * theirs))
     return figures
 
@@ -313,7 +317,7 @@ def draw(path: Path) -> None:
     for axis, kind in zip(axes, ("busy", "blocking"), strict=True):
         for (found, peer), ways in sorted(latencies.items(), key=lambda item: statistics.median(item[1])):
             if found == kind:
-                label = f"{peer.rpartition('_')[0].replace('_', ' ')}, p50 {statistics.median(ways) / 1000:.2f} µs"
+                label = f"{called_by(peer)}, p50 {statistics.median(ways) / 1000:.2f} µs"
                 axis.hist(ways, bins=np.geomspace(100, 1e6, 160).tolist(), histtype="step", linewidth=1.6, label=label)
         axis.set(xscale="log", title=f"64 bytes, one way: both sides {'poll' if kind == 'busy' else 'wait'}")
         axis.set(xlabel="nanoseconds (half a round trip)", ylabel="round trips")

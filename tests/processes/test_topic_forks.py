@@ -6,7 +6,7 @@ import pytest
 from isolated import succeed
 
 PRELUDE = """
-import asyncio, gc, os, signal, sys, threading, traceback, warnings
+import asyncio, gc, os, signal, sys, threading, time, traceback, warnings
 import numpy as np
 from samemap import *
 
@@ -37,8 +37,10 @@ class Child:
         assert os.waitpid(self.pid, 0)[1] == 0
 
 def until(condition):
+    deadline = time.monotonic() + 30
     while not condition():
-        os.sched_yield()
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 def of(feed, pid):
     return [found for found in feed.subscribers() if found.pid == pid]
@@ -106,13 +108,13 @@ feed.publish(b"2")
 assert [subscription.recv(0).value for _ in range(2)] == [b"1", b"2"]
 # The parent has read all, the child has not.
 assert feed.publish(b"3", 0) == 3
+assert subscription.recv(0).value == b"3"
 try:
     feed.publish(b"4", 0.1)
     raise AssertionError
 except Full as error:
     assert f"not yet read by pid {child.pid}" in str(error), error
     assert str(os.getpid()) not in str(error).replace(f"pid {child.pid}", ""), error
-assert subscription.recv(0).value == b"3"
 child.go_on()
 os.waitpid(child.pid, 0)
 assert feed.publish(b"4", 10) == 4
@@ -368,10 +370,12 @@ def child(n):
             sample = subscription.recv(30)
             assert whole(bytes(sample)), sample
     kept = shared.recv(30)
-    own = feed.subscribe("block")
     feed.publish(b"child", 30)
-    while own.recv(30).value != b"child":
-        pass
+    lend(n)
+    own = feed.subscribe("block")
+    numbers = [own.recv(30).seq for _ in range(40)]
+    assert numbers == list(range(numbers[0], numbers[0] + 40)), numbers
+    assert own.missed == 0
     own.close()
     array = values.get()
     assert array.min() == array.max()

@@ -141,7 +141,10 @@ impl Subscription {
             Some(reception) if segment.seated() == Some(reception.tag) => Ok(()),
             // The parent's stays until there is one of this process's own: without any, it would go on as one that only
             // looks.
-            Some(_) => self.join(state, Start::At(state.cursor)),
+            Some(_) => {
+                self.join(state, Start::At(state.cursor))?;
+                self.note(state, None)
+            }
         }
     }
 
