@@ -370,7 +370,7 @@ def child(n):
             sample = subscription.recv(30)
             assert whole(bytes(sample)), sample
     kept = shared.recv(30)
-    feed.publish(b"child", 30)
+    feed.publish(b"ccccc", 30)
     lend(n)
     own = feed.subscribe("block")
     numbers = [own.recv(30).seq for _ in range(40)]
@@ -388,20 +388,22 @@ def child(n):
     sys.exit() if n % 3 == 0 else os._exit(0)
 
 threads = [hammer(work) for work in (publish, lend, set_value, receive, look)]
-for n in range(60):
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(60)
-        try:
-            child(n)
-        except BaseException as error:
-            if not isinstance(error, SystemExit):
-                traceback.print_exc()
-                os._exit(1)
-        os._exit(0)
-    assert os.waitpid(pid, 0)[1] == 0, n
-    assert not wrong, wrong[0]
-stop = True
+try:
+    for n in range(30):
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(60)
+            try:
+                child(n)
+            except BaseException as error:
+                if not isinstance(error, SystemExit):
+                    traceback.print_exc()
+                    os._exit(1)
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0, n
+        assert not wrong, wrong[0]
+finally:
+    stop = True
 for thread in threads:
     thread.join(30)
     assert not thread.is_alive(), "a thread of the parent hangs"
