@@ -500,9 +500,14 @@ static inline uint64_t samemap_ring_word(const struct samemap_arrangement *at, c
 /* The number of the newest message; 0 before the first. */
 static inline uint64_t samemap_newest(const struct samemap_arrangement *at, const void *body) {
     uint64_t next = samemap_load64(&((const struct samemap_topic *)body)->next);
-    for (uint32_t i = 0; i < at->ring && samemap_ahead(samemap_ring_word(at, body, next), next) == 0; i++)
-        next++;
-    return next - 1;
+    /* A word that is further ahead than it can be was written over: no loop relies on what it reads. */
+    for (uint32_t i = 0; i < 2 * at->ring; i++) {
+        int64_t ahead = samemap_ahead(samemap_ring_word(at, body, next), next);
+        if (ahead < 0)
+            break;
+        next += (uint64_t)ahead + 1;
+    }
+    return next == 0 ? 0 : next - 1;
 }
 
 /* A message, where it lies. */

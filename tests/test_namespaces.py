@@ -109,6 +109,14 @@ class TestEachKind:
         assert (same.name, same._offset) == ("thing", thing._offset)
 
 
+@pytest.mark.parametrize("kind", ["Latest", "Namespace", "Topic"])
+def test_what_has_a_file_of_its_own_is_in_no_namespace(kind: str) -> None:
+    with Namespace() as space:
+        with pytest.raises(ValueError, match=f"a {kind} has a file of its own, and is in no namespace"):
+            space._segment.add("thing", kind, [1 << 16, 64, 0])
+        assert space.names() == []
+
+
 class TestDisagreements:
     def test_parameters_that_disagree_name_both(self) -> None:
         with Namespace("jobs") as space, Namespace("jobs") as other:

@@ -24,6 +24,7 @@ from samemap import (
     Condition,
     Counter,
     Event,
+    Latest,
     Lock,
     Namespace,
     Participant,
@@ -33,6 +34,7 @@ from samemap import (
     SegmentMismatch,
     SegmentTruncated,
     Semaphore,
+    Topic,
 )
 
 Make = Callable[..., Any]
@@ -44,11 +46,13 @@ MAKERS: dict[str, Make] = {
     "Condition": Condition,
     "Counter": Counter,
     "Event": Event,
+    "Latest": Latest,
     "Lock": Lock,
     "Namespace": Namespace,
     "RLock": RLock,
     "ReadWriteLock": ReadWriteLock,
     "Semaphore": Semaphore,
+    "Topic": Topic,
 }
 CREATORS: dict[str, Make] = {
     kind: getattr(samemap, kind).create
@@ -63,11 +67,13 @@ USES: dict[str, Callable[[Any], object]] = {
     "Condition": lambda condition: condition.acquire(False),
     "Counter": lambda counter: counter.add(),
     "Event": lambda event: event.is_set(),
+    "Latest": lambda latest: latest.set(b"new"),
     "Lock": lambda lock: lock.acquire(False),
     "Namespace": lambda namespace: namespace.names(),
     "RLock": lambda lock: lock.acquire(False),
     "ReadWriteLock": lambda lock: lock.acquire_read(False),
     "Semaphore": lambda semaphore: semaphore.acquire(False),
+    "Topic": lambda topic: topic.publish(b"new"),
 }
 #: What each waits with, once somebody else has it.
 WAITS: dict[str, Callable[[Any], object]] = {
@@ -75,9 +81,11 @@ WAITS: dict[str, Callable[[Any], object]] = {
     "BoundedSemaphore": lambda semaphore: [semaphore.acquire(), semaphore.acquire()],
     "Counter": lambda counter: counter.wait_until(1),
     "Event": lambda event: event.wait(),
+    "Latest": lambda latest: latest.wait_newer(),
     "Lock": lambda lock: [lock.acquire(), lock.acquire()],
     "ReadWriteLock": lambda lock: [lock.acquire_write(), lock.acquire_write()],
     "Semaphore": lambda semaphore: [semaphore.acquire(), semaphore.acquire()],
+    "Topic": lambda topic: topic.subscribe().recv(),
 }
 
 
@@ -231,7 +239,7 @@ class TestClosing:
 
     def test_a_with_block_closes_what_is_no_lock(self, kind: str, make: Make) -> None:
         thing = make()
-        if kind in {"Barrier", "Counter", "Event", "Namespace"}:
+        if kind in {"Barrier", "Counter", "Event", "Latest", "Namespace", "Topic"}:
             with thing as entered:
                 assert entered is thing
             assert thing.closed

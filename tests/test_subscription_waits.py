@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from isolated import until
+from waking import is_woken
 
 from samemap import Empty, Event, Latest, Topic, wait
 
@@ -223,6 +224,31 @@ class TestWaiting:
                 wait([feed], 0)
         with Topic("feed"), Topic.open("feed", mode="r") as looker, pytest.raises(TypeError, match="read-only"):
             wait([looker.subscribe()], 0)
+
+    def test_it_is_woken_and_does_not_find_out_by_itself(self) -> None:
+        with Topic(slots=2) as feed, Latest() as value, feed.subscribe() as subscription:
+            assert is_woken(feed, subscription.recv, lambda: feed.publish(b"x"))
+            assert is_woken(
+                feed, lambda: wait([value, subscription]) and subscription.recv(), lambda: feed.publish(b"x")
+            )
+            assert is_woken(value, value.wait_newer, lambda: value.set(b"x"))
+            # Two messages that were not read: there is no slot.
+            held = [feed.subscribe("block")]
+            feed.publish_many([b"x", b"x"])
+            assert is_woken(feed, lambda: feed.publish(b"x"), lambda: held[0].recv(0))
+
+            def publish() -> None:
+                if not held:
+                    held.append(feed.subscribe("block", history=2))
+                feed.publish(b"x")
+
+            assert is_woken(feed, publish, lambda: held.pop().close())
+            held.clear()
+            assert is_woken(
+                feed,
+                lambda: feed.wait_for_subscribers(2 + len(held)),
+                lambda: held.append(feed.subscribe()),
+            )
 
     @pytest.mark.parametrize("how", ["recv", "wait", "publish", "audience", "latest"])
     def test_it_sleeps_and_hardly_ever_looks(self, how: str) -> None:

@@ -48,8 +48,14 @@ sys.stdin.read()
 
 
 def create(path: Path, kind: str, schema: str = "") -> _core.Segment:
-    parameters = PARAMETERS.get(kind, [0, 0, 0])
-    return _core.Segment(str(path), "create", kind, parameters, PARTICIPANTS, schema, 0o600, True, False, False, -1)
+    """Make one; a topic with messages in it, more than it has slots."""
+    numbers = PARAMETERS.get(kind, [0, 0, 0])
+    made = _core.Segment(str(path), "create", kind, numbers, PARTICIPANTS, schema, 0o600, True, False, False, -1)
+    if kind in ("Topic", "Latest"):
+        topic = _core.Topic(made, BytesCodec(), True, "wait")
+        for number in range(11):
+            topic.publish(bytes(number * numbers[1] // 10))
+    return made
 
 
 def open_again(path: Path, *, writable: bool = True, kind: str | None = None) -> _core.Segment:
@@ -239,7 +245,7 @@ def of_topic(segment: _core.Segment, chance: random.Random) -> Operations:
 
     def tell() -> None:
         sample = subscription.recv(BRIEF)
-        assert len(bytes(sample)) == len(sample) <= largest
+        assert len(bytes(sample)) == len(sample) <= topic.max_message
         repr((sample, sample.age, sample.time, sample.publisher, sample.missed, sample.value, sample.pinned))
 
     def subscribe() -> None:
@@ -283,7 +289,7 @@ def of_latest(segment: _core.Segment, chance: random.Random) -> Operations:
     def tell() -> None:
         sample = latest._sample()
         if sample is not None:
-            assert len(bytes(sample)) == len(sample) <= largest
+            assert len(bytes(sample)) == len(sample) <= latest.max_size
             repr((sample, sample.age, sample.time, sample.publisher, sample.missed, sample.value, sample.pinned))
 
     return {
@@ -369,17 +375,23 @@ def values(chance: random.Random, tags: list[int]) -> Iterator[int]:
         )
 
 
+def tables(whole: bytes) -> list[tuple[int, int]]:
+    """Return where the tables of a topic begin and end, the ring last; nothing where it is no topic."""
+    body = int.from_bytes(whole[96:104], "little")
+    kind, participants = (int.from_bytes(whole[at : at + 4], "little") for at in (12, 84))
+    if kind not in (10, 11):
+        return []
+    slots, ring, subscribers = (int.from_bytes(whole[body + at :][:4], "little") for at in (0, 4, 8))
+    publishers = body + 256
+    subscriptions = publishers + 64 * participants
+    words = subscriptions + 192 * subscribers + 64 * slots
+    return [(body, publishers), (publishers, subscriptions), (subscriptions, words), (words, words + 8 * ring)]
+
+
 def parts(whole: bytes) -> list[tuple[int, int]]:
     """Return where the parts of a segment begin and end that are worth damaging: a topic's payloads are the least."""
     roster, body = 4096, int.from_bytes(whole[96:104], "little")
-    found = [(0, 128), (roster, body), (body, len(whole)), (body, body + 128)]
-    kind, participants = (int.from_bytes(whole[at : at + 4], "little") for at in (12, 84))
-    if kind in (10, 11):
-        slots, ring, subscribers = (int.from_bytes(whole[body + at :][:4], "little") for at in (0, 4, 8))
-        tables = body + 256 + 64 * participants
-        words = tables + 192 * subscribers + 64 * slots
-        found += [(body, body + 256), (tables, words), (tables, words), (words, words + 8 * ring)]
-    return found
+    return [(0, 128), (roster, body), (body, len(whole)), (body, body + 128), *tables(whole)]
 
 
 def damage(path: Path, chance: random.Random, tags: list[int], over: threading.Event) -> None:

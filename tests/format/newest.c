@@ -75,5 +75,6 @@ int main(int count, char **arguments) {
         left--;
     }
     printf("gone %" PRIu64 "\n", gone);
+    free(copy);
     return 0;
 }

@@ -73,7 +73,7 @@ whole = path.read_bytes()
 """
 
 
-@pytest.mark.parametrize("kind", ["Lock", "Condition", "Namespace"])
+@pytest.mark.parametrize("kind", ["Lock", "Condition", "Namespace", "Topic"])
 def test_every_byte_of_a_header_may_be_another(kind: str, tmp_path: Path) -> None:
     succeed(
         PRELUDE
@@ -105,7 +105,8 @@ for _ in range(100):
     damaged = bytearray(whole)
     for _ in range(chance.randrange(1, 40)):
         end = len(whole)
-        start, end = chance.choice([({HEADER} - 64, {HEADER}), ({HEADER}, 200), (4096, end), (end - 64, end)])
+        places = [({HEADER} - 64, {HEADER}), ({HEADER}, 200), (4096, end), (end - 64, end), *tables(whole)]
+        start, end = chance.choice(places)
         at = chance.randrange(start, end - 3) & ~3
         damaged[at : at + 4] = next(words).to_bytes(4, "little")
     if chance.random() < 0.1:
@@ -114,6 +115,66 @@ for _ in range(100):
     use(path)
 path.write_bytes(whole)
 assert use(path) is None
+""",
+        tmp_path / kind,
+        kind,
+    )
+
+
+@pytest.mark.parametrize("kind", ["Topic", "Latest"])
+def test_each_word_of_a_live_topic_may_hold_anything(kind: str, tmp_path: Path) -> None:
+    # Nobody puts it right while it is used, as somebody does in exercise.py: no loop may rely on that.
+    succeed(
+        PRELUDE
+        + """
+import exercise, faulthandler, mmap
+# Long enough to look at everything that there is.
+exercise.BRIEF = 0.0001
+chance = random.Random(7)
+segment = create(path, kind)
+looker = open_again(path, writable=False)
+with path.open("r+b") as file:
+    memory = mmap.mmap(file.fileno(), 0)
+if kind == "Topic":
+    # A subscription that blocks, and keeps a message where it is; and a slot in somebody's hands.
+    topic = _core.Topic(segment, BytesCodec(), True, "wait")
+    subscription = _core.Subscription(topic, "block", 2)
+    sample, loan = subscription.recv(0), topic._loan(9, 0)
+    assert sample.pinned
+whole = memory[:]
+words, end = parts(whole)[-1]
+start = int.from_bytes(whole[96:104], "little")
+ring = (end - words) // 8
+tried = 0
+for at in range(start, end, 8):
+    was = int.from_bytes(whole[at : at + 8], "little")
+    if was == 0 and chance.random() < 0.8:
+        # One of the many that mean nothing, or count.
+        continue
+    for word in {0, (1 << 64) - 1, was ^ 1 << 31, was ^ 1 << 63, was + 1, was + (ring << 20)}:
+        # Whatever hangs, holding the interpreter too, ends here.
+        faulthandler.dump_traceback_later(60, exit=True)
+        memory[at : at + 8] = (word % (1 << 64)).to_bytes(8, "little")
+        for opened in (segment, looker):
+            operations = {}
+            try:
+                operations = operations_of(opened, kind, 0, chance)
+            except ERRORS as error:
+                assert str(error), repr(error)
+            except TypeError as error:
+                assert opened is looker and "read-only" in str(error), error
+            for name in chance.sample(list(operations), min(8, len(operations))):
+                attempt_to_look({name: operations[name]}, chance)
+                tried += 1
+            del operations
+        memory[:] = whole
+faulthandler.cancel_dump_traceback_later()
+assert tried > 1000, tried
+# And all is as it was.
+if kind == "Topic":
+    assert sample.value == bytes(len(sample))
+    assert subscription.recv(0).seq == sample.seq + 1
+assert _core.Topic(segment, BytesCodec(), True, "wait")._last(1)[0].seq == 11
 """,
         tmp_path / kind,
         kind,

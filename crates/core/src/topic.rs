@@ -27,7 +27,7 @@
 pub mod audience;
 pub mod supply;
 
-use crate::atomic::{Ordering, Word32, Word64, fence, yield_now};
+use crate::atomic::{Ordering, Word32, Word64, fence};
 use crate::bell::{Attempt, Bell};
 use crate::layout::shared;
 use crate::publisher::{Output, Publisher};
@@ -37,10 +37,6 @@ use crate::tag::Tag;
 
 /// Bits of a ring's word that name a slot; the others are the low bits of the number.
 const SLOT_BITS: u32 = 20;
-
-/// How often one looks again for a message that may be put back: that takes as long as two stores, unless whoever does it
-/// is not running.
-const PATIENCE: u32 = 200;
 
 /// The most slots of a topic.
 pub const MOST_SLOTS: usize = 1 << SLOT_BITS;
@@ -113,10 +109,8 @@ pub struct Channel<'a> {
 pub enum Wanted {
     /// The newest.
     Newest,
-    /// Those that can be had.
+    /// Those that can be had; each, where publishers leave them to the reader.
     Some,
-    /// Each: publishers leave them to it.
-    Each,
 }
 
 /// Where a message is.
@@ -239,7 +233,7 @@ impl<'a> Channel<'a> {
                 further => next = next.wrapping_add(further.cast_unsigned()).wrapping_add(1),
             }
         }
-        next.wrapping_sub(1)
+        next.saturating_sub(1)
     }
 
     // Publishing
@@ -372,23 +366,21 @@ impl<'a> Channel<'a> {
                 Place::Ahead => break,
                 Place::Slot(at) => {
                     let slot = &self.slots[at];
-                    let mut found = slot.read(seq).and_then(|label| read(at, slot, label, seq));
-                    // Whoever emptied the slot may be about to see that this message is needed, and to put it back.
-                    let mut patience = if wanted == Wanted::Each { PATIENCE } else { 0 };
-                    while found.is_none() && patience > 0 && slot.seq() == 0 && self.place(seq) == Place::Slot(at) {
-                        patience -= 1;
-                        yield_now();
-                        found = slot.read(seq).and_then(|label| read(at, slot, label, seq));
-                    }
+                    let found = slot.read(seq).and_then(|label| read(at, slot, label, seq));
                     if let Some(found) = found {
-                        *cursor = seq.wrapping_add(1);
+                        *cursor = seq.saturating_add(1);
                         return Some((seq, found));
                     }
-                    seq = seq.wrapping_add(1);
+                    seq = seq.saturating_add(1);
                 }
                 Place::Behind => {
-                    let oldest = self.newest().saturating_sub(self.ring.len() as u64).wrapping_add(1);
-                    seq = oldest.max(seq.wrapping_add(1));
+                    let newest = self.newest();
+                    if newest < seq {
+                        // Behind by its low bits only: it is very far ahead, or the ring is damaged.
+                        break;
+                    }
+                    let oldest = newest.saturating_sub(self.ring.len() as u64).wrapping_add(1);
+                    seq = oldest.max(seq.saturating_add(1));
                 }
             }
             if latest {
@@ -402,7 +394,12 @@ impl<'a> Channel<'a> {
     /// Whether there is a message from `cursor` on, or whoever waits for one should look why not.
     #[inline(always)]
     pub fn is_news(&self, cursor: u64) -> bool {
-        self.place(cursor) != Place::Ahead
+        match self.place(cursor) {
+            Place::Ahead => false,
+            Place::Slot(_) => true,
+            // By its low bits only, if it is very far ahead.
+            Place::Behind => cursor <= self.newest(),
+        }
     }
 
     /// Is done when there is a message from `cursor` on; or tells what to sleep on.

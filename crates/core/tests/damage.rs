@@ -256,7 +256,7 @@ fn use_a_topic(segment: &Segment, me: Tag, choice: u32, number: u64) {
         channel.count(me, 1, number, number);
         channel.count_dropped(me);
     }
-    for wanted in [topic::Wanted::Newest, topic::Wanted::Some, topic::Wanted::Each] {
+    for wanted in [topic::Wanted::Newest, topic::Wanted::Some] {
         let mut cursor = number;
         let found = channel.receive(&mut cursor, wanted, |at, slot, _, seq| {
             BEGUN.fetch_add(1, Ordering::Relaxed);

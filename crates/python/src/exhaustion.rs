@@ -1,19 +1,24 @@
 //! `samemap.Full` and `samemap.Empty`: nothing free, nothing there.
 
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use samemap_core::bell::now;
 use samemap_core::segment::Segment;
 use samemap_core::tag::Tag;
 use samemap_core::topic::Channel;
 use samemap_core::topic::supply::Holding;
 
+use crate::callback;
 use crate::errors::in_words;
 
 /// So many slots are told about.
 const SHOWN: usize = 4;
 
 fn error(py: Python<'_>, class: &str, text: &str) -> PyErr {
-    let raised = || py.import("samemap.exhaustion")?.getattr(class)?.call1((text,));
+    let raised = || {
+        let class = py.import("samemap.exhaustion")?.getattr(class)?;
+        callback::call(&class, &PyTuple::new(py, [text])?)
+    };
     raised().map_or_else(|error| error, PyErr::from_value)
 }
 

@@ -10,6 +10,7 @@ use samemap_core::spin::Spin;
 use samemap_core::topic;
 
 use crate::arguments::Timeout;
+use crate::callback;
 use crate::drive::{check_open, drive, look, raise};
 use crate::exhaustion;
 use crate::object::closing;
@@ -78,7 +79,7 @@ impl Latest {
         match found.content {
             Content::Copied(bytes) if self.is_raw => Ok(bytes.into_any()),
             Content::Copied(bytes) => {
-                Ok(self.outlet.codec.bind(py).call_method1(pyo3::intern!(py, "decode"), (bytes,))?.unbind())
+                Ok(callback::method(self.outlet.codec.bind(py), pyo3::intern!(py, "decode"), bytes)?.unbind())
             }
             // Only subscriptions pin.
             Content::Pinned { .. } => Err(raise(self.outlet.segment(), &Error::Closed)),

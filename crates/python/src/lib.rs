@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 
 mod arguments;
 mod barrier;
+mod callback;
 mod condition;
 mod counter;
 mod drive;

@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyAny, PyByteArray, PyType};
 
+use crate::callback;
 use crate::frames::Blank;
 use crate::outlet::Held;
 use crate::topic::Topic;
@@ -63,7 +65,7 @@ impl Loan {
             // What is dropped is written somewhere, too.
             None => PyByteArray::new_with(py, self.length, |_| Ok(()))?.into_any().unbind(),
         };
-        let frame = self.topic.get().outlet.codec.bind(py).call_method1("frame", (place,))?.unbind();
+        let frame = callback::method(self.topic.get().outlet.codec.bind(py), intern!(py, "frame"), place)?.unbind();
         self.swap(State::Open { held, frame: frame.clone_ref(py) });
         Ok(frame)
     }
@@ -78,7 +80,7 @@ impl Loan {
         let State::Open { held, frame } = self.swap(State::Over(0)) else { return Ok(()) };
         let outlet = &self.topic.get().outlet;
         // Read-only from now on, as far as that can be said: others read it.
-        outlet.codec.bind(py).call_method1("seal", (&frame,))?;
+        callback::method(outlet.codec.bind(py), intern!(py, "seal"), &frame)?;
         drop(frame);
         if let Some(held) = held
             && raised.is_none()

@@ -17,6 +17,7 @@ use samemap_core::topic::supply::Supply;
 use samemap_core::topic::{Channel, Damaged, Topic};
 
 use crate::arguments::Timeout;
+use crate::callback;
 use crate::drive::{drive, raise};
 use crate::exhaustion;
 use crate::object::Object;
@@ -193,8 +194,9 @@ impl Outlet {
             if let Some(slot) = self.try_take(tag)? {
                 return Ok(Some(slot));
             }
-            // Others were faster, perhaps again and again.
+            // Others were faster, perhaps again and again; or the segment is damaged, and another thread may mend it.
             let came = came && !timeout.has_passed();
+            py.detach(std::thread::yield_now);
             py.check_signals()?;
             if !came && self.when_full == WhenFull::Drop {
                 self.channel()?.count_dropped(tag);
@@ -261,7 +263,7 @@ impl Outlet {
     }
 
     fn message<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Message<'py>> {
-        let encoded = self.codec.bind(value.py()).call_method1(pyo3::intern!(value.py(), "encode"), (value,))?;
+        let encoded = callback::method(self.codec.bind(value.py()), pyo3::intern!(value.py(), "encode"), value)?;
         Ok(match encoded.cast_exact::<PyTuple>() {
             Ok(parts) => Message::Parts(parts.iter().map(|part| Source::new(&part)).collect::<PyResult<_>>()?),
             Err(_) => Message::One(Source::new(&encoded)?),
@@ -332,7 +334,12 @@ impl Outlet {
                 continue;
             }
             let mut operation = Operation { offset: self.object.offset, wanted: Wanted::Room };
-            if drive(py, &self.object.handle, waits, &mut operation)?.is_none() {
+            let came = drive(py, &self.object.handle, waits, &mut operation)?.is_some();
+            // Once more, and then in time or not.
+            let more = if came { self.publish_stretch(tag, &rows, each, done, end)? } else { 0 };
+            done += more;
+            py.detach(std::thread::yield_now);
+            if !came || more == 0 && waits.has_passed() {
                 if self.when_full == WhenFull::Drop {
                     let channel = self.channel()?;
                     (done..count).for_each(|_| channel.count_dropped(tag));

@@ -10,6 +10,7 @@ use samemap_core::bell::now;
 use samemap_core::segment::Segment;
 use samemap_core::slot::Label;
 
+use crate::callback;
 use crate::frames::Pin;
 use crate::participant::{Participant, seconds};
 
@@ -91,7 +92,7 @@ impl Sample {
     }
 
     fn convert<'py>(&self, py: Python<'py>, how: &Bound<'py, pyo3::types::PyString>) -> PyResult<Bound<'py, PyAny>> {
-        self.codec.bind(py).call_method1(how, (self.content(false)?,))
+        callback::method(self.codec.bind(py), how, self.content(false)?)
     }
 }
 

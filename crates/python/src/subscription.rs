@@ -120,8 +120,7 @@ impl Subscription {
     fn wanted(&self) -> topic::Wanted {
         match self.policy {
             Policy::Latest => topic::Wanted::Newest,
-            Policy::Block => topic::Wanted::Each,
-            Policy::Drop | Policy::Ended => topic::Wanted::Some,
+            Policy::Drop | Policy::Block | Policy::Ended => topic::Wanted::Some,
         }
     }
 

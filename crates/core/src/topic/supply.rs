@@ -150,8 +150,6 @@ impl<'a> Channel<'a> {
             slot.give_back();
             return Err(Refused::Needed);
         }
-        // An empty one too: whoever emptied it may have been another, and then what is written here comes after that for this
-        // process only.
         if slot.empty() {
             return Ok(());
         }

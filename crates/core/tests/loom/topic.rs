@@ -16,7 +16,7 @@ use samemap_core::topic::audience::Start;
 use samemap_core::topic::supply::Supply;
 use samemap_core::topic::{Channel, Shape, Topic, Wanted};
 
-use crate::drive::{Roster, tag};
+use crate::drive::{Order, Roster, tag};
 
 /// A topic, and what is in its slots.
 struct Feed {
@@ -25,6 +25,7 @@ struct Feed {
     slots: Vec<Slot>,
     subscribers: Vec<Subscriber>,
     roster: Roster,
+    order: Order,
     /// For readers who rely on nobody writing while they read: loom reports every unordered access.
     cells: Vec<UnsafeCell<u64>>,
     /// For readers who copy, and look afterwards whether that was in order. Two words, so that they can be torn.
@@ -44,6 +45,7 @@ fn feed(slots: usize, ring: usize, subscribers: usize) -> Arc<Feed> {
         slots: (0..slots).map(|_| Slot::new()).collect(),
         subscribers: (0..subscribers).map(|_| Subscriber::new()).collect(),
         roster: Roster::new(),
+        order: Order::new(),
         cells: (0..slots).map(|_| UnsafeCell::new(0)).collect(),
         words: (0..slots).map(|_| std::array::from_fn(|_| Word64::new(0))).collect(),
     })

@@ -4,7 +4,8 @@ use loom::sync::Arc;
 use loom::thread;
 use samemap_core::topic::Wanted;
 
-use super::{Publisher, bounded, feed};
+use super::{Publisher, bounded, feed, join_all};
+use crate::drive::tag;
 
 /// Two publish at the same time; what is there afterwards.
 #[test]
@@ -38,16 +39,44 @@ fn no_message_is_seen_before_the_one_before_it() {
             let feed = Arc::clone(&feed);
             move || {
                 Publisher::new(who).publish(&feed, 10).unwrap();
+                feed.order.point();
             }
         };
         let others = [thread::spawn(publisher(1)), thread::spawn(publisher(2))];
+        feed.order.point();
         let newest = feed.channel().newest();
         let mut cursor = 1;
         for seq in 1..=newest {
             assert_eq!(feed.copy(&mut cursor, Wanted::Some).map(|(seq, _)| seq), Some(seq), "of {newest}");
         }
-        for other in others {
-            other.join().unwrap();
+        join_all(others);
+    });
+}
+
+/// The same where nobody has told the number, and the ring has gone round since.
+#[test]
+fn no_message_is_seen_before_those_that_nobody_has_told_of() {
+    bounded(3, || {
+        let feed = feed(2, 2, 0);
+        let publisher = {
+            let feed = Arc::clone(&feed);
+            thread::spawn(move || {
+                let mut publisher = Publisher::new(0);
+                for _ in 0..3 {
+                    let slot = publisher.take(&feed).unwrap();
+                    publisher.commit(&feed, slot, 1);
+                    feed.channel().let_go(slot, tag(0));
+                    feed.order.point();
+                }
+            })
+        };
+        feed.order.point();
+        let newest = feed.channel().newest();
+        for seq in 1..=newest {
+            assert!(feed.channel().is_news(seq), "{seq} of {newest}");
         }
+        publisher.join().unwrap();
+        assert_eq!(feed.channel().newest(), 3);
+        assert_eq!(Publisher::new(1).publish(&feed, 1), Some(4));
     });
 }
