@@ -6,7 +6,6 @@ import click
 
 from .._core import __version__
 from .change import remove, resize
-from .delays import delay
 from .display import colour_wanted
 from .doctor import doctor
 from .echo import echo
@@ -15,7 +14,7 @@ from .hexdump import hexdump
 from .listing import list_regions, stat
 from .locks import locks
 from .publish import publish
-from .rates import bandwidth, rate
+from .rates import bandwidth, delay, rate
 from .read import read
 from .view import view
 from .write import write

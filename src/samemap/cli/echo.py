@@ -111,7 +111,7 @@ def echo(
     field=value; typed messages nearly as JSON; bytes as text, if they are that, else as a hexdump. Pickles
     are counted, and shown with --pickle only.
 
-    It subscribes as any program does, and takes part. A file that you may only read is looked
+    It subscribes as any program does, so 'samemap stat' lists it. A file that you may only read is looked
     at every 5 ms instead, and nobody sees that. --last looks once, and never subscribes.
 
     With --policy block, publishers wait for this program: also for a slow terminal, for as long as it

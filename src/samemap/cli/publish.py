@@ -84,14 +84,15 @@ def publish(
         if values:
             # All are looked at before the first is published.
             messages = [convert(os.fsencode(value)) for value in values]
+            for message in messages:
+                channel._codec.encode(message)
             source = messages if every is None else paced(itertools.cycle(messages), every)
         else:
             source = (convert(line.removesuffix(b"\n")) for line in sys.stdin.buffer)
         if wait_subscribers is not None:
             if isinstance(channel, Latest):
                 raise ValueError(f"{channel.path}: it is a Latest, to which nobody subscribes: leave it out")
-            if not channel.wait_for_subscribers(wait_subscribers, timeout):
-                raise ValueError(f"{channel.path}: there were no {wait_subscribers} subscriptions within {timeout:g} s")
+            channel.wait_for_subscribers(wait_subscribers)
         for message in itertools.islice(source, count):
             number = channel.set(message) if isinstance(channel, Latest) else channel.publish(message, timeout)
             if verbose:
@@ -99,24 +100,7 @@ def publish(
 
 
 def _converter(channel: Topic | Latest, in_hex: bool) -> Callable[[bytes], Any]:
-    """Return what turns text into a message, or says which text is none."""
-    read = _reader(channel, in_hex)
-
-    def convert(text: bytes) -> Any:
-        try:
-            message = read(text)
-            # Refused here, where it can be told which text it was, and before anything is published.
-            channel._codec.encode(message)
-        except (TypeError, ValueError) as error:
-            # What helps an array in a program is of no use in a shell.
-            told = str(error).partition(": convert it first")[0]
-            raise ValueError(f"{channel.path}: {text.decode(errors='replace')!r} is no message there: {told}") from None
-        return message
-
-    return convert
-
-
-def _reader(channel: Topic | Latest, in_hex: bool) -> Callable[[bytes], Any]:
+    """Return what turns text into a message."""
     if in_hex and channel.codec != "bytes":
         raise ValueError(f"{channel.path}: --hex is for bytes, and its messages are of codec {channel.codec}")
     if channel.codec == "pickle":
@@ -129,8 +113,7 @@ def _reader(channel: Topic | Latest, in_hex: bool) -> Callable[[bytes], Any]:
     import msgspec
 
     kind = type_of({key: channel._fields().get(key) for key in ("type", "types")})
-    # As it was decoded: made of Python's own types, its bytes would become text.
-    return lambda text: msgspec.json.decode(text, type=kind)
+    return lambda text: msgspec.to_builtins(msgspec.json.decode(text, type=kind))
 
 
 def _parsed(text: bytes) -> Any:
