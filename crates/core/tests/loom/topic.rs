@@ -75,6 +75,7 @@ impl Publisher {
     }
 
     fn commit(&mut self, feed: &Feed, slot: usize, length: usize) -> u64 {
+        assert_eq!(feed.slots[slot].owner(), Some(tag(self.who)), "somebody else has let go of it");
         feed.channel().label(slot, tag(self.who), length, 0);
         let seq = feed.channel().commit(slot, self.hope).unwrap();
         self.hope = seq + 1;

@@ -154,6 +154,27 @@ fn one_who_waits_for_a_dead_subscription_is_woken_by_who_buries_it() {
     });
 }
 
+/// A publisher waits for the slot of one who died; others find out.
+#[test]
+fn one_who_waits_for_the_slot_of_the_dead_is_woken_by_who_buries_it() {
+    bounded(3, || {
+        let feed = feed(2, 2, 0);
+        Publisher::new(0).publish(&feed, 7).unwrap();
+        die_publishing(&feed, 1, Death::Taken);
+        let burier = {
+            let feed = Arc::clone(&feed);
+            thread::spawn(move || {
+                feed.order.point();
+                feed.channel().bury(feed.roster.caller(2));
+            })
+        };
+        feed.order.point();
+        until_done(|| feed.channel().attempt_room(feed.roster.caller(0), false));
+        assert_eq!(Publisher::new(0).publish(&feed, 7), Some(2));
+        burier.join().unwrap();
+    });
+}
+
 /// One who dies as it buries is buried by the next.
 #[test]
 fn one_who_dies_burying_is_buried() {

@@ -4,8 +4,7 @@ use loom::sync::Arc;
 use loom::thread;
 use samemap_core::topic::Wanted;
 
-use super::{Publisher, bounded, feed, join_all};
-use crate::drive::tag;
+use super::{Feed, Publisher, bounded, feed, join_all};
 
 /// Two publish at the same time; what is there afterwards.
 #[test]
@@ -53,30 +52,68 @@ fn no_message_is_seen_before_the_one_before_it() {
     });
 }
 
-/// The same where nobody has told the number, and the ring has gone round since.
+/// The same where one counts a message behind another's, which that one has told nobody of.
+#[test]
+fn who_counts_behind_a_message_carries_it_along() {
+    bounded(3, || {
+        let feed = feed(3, 4, 0);
+        let (mut first, mut second) = (Publisher::new(0), Publisher::new(1));
+        let slots = [first.take(&feed).unwrap(), second.take(&feed).unwrap()];
+        let others = [
+            {
+                let feed = Arc::clone(&feed);
+                thread::spawn(move || _ = first.commit(&feed, slots[0], 1))
+            },
+            {
+                let feed = Arc::clone(&feed);
+                thread::spawn(move || feed.channel().announce(second.commit(&feed, slots[1], 1)))
+            },
+        ];
+        feed.order.point();
+        if feed.channel().newest() == 2 {
+            assert!(feed.channel().is_news(1));
+        }
+        join_all(others);
+    });
+}
+
+/// The same where the ring has gone round since anybody has told of a number: who knows of the newest message finds the
+/// one before it.
 #[test]
 fn no_message_is_seen_before_those_that_nobody_has_told_of() {
-    bounded(3, || {
-        let feed = feed(2, 2, 0);
-        let publisher = {
-            let feed = Arc::clone(&feed);
-            thread::spawn(move || {
-                let mut publisher = Publisher::new(0);
-                for _ in 0..3 {
-                    let slot = publisher.take(&feed).unwrap();
-                    publisher.commit(&feed, slot, 1);
-                    feed.channel().let_go(slot, tag(0));
-                    feed.order.point();
-                }
-            })
-        };
-        feed.order.point();
-        let newest = feed.channel().newest();
-        for seq in 1..=newest {
-            assert!(feed.channel().is_news(seq), "{seq} of {newest}");
-        }
-        publisher.join().unwrap();
-        assert_eq!(feed.channel().newest(), 3);
-        assert_eq!(Publisher::new(1).publish(&feed, 1), Some(4));
-    });
+    for tells in [false, true] {
+        bounded(3, move || {
+            let feed = feed(3, 2, 0);
+            // Counted as they come, whoever has the slots: only numbers matter here.
+            let count = |feed: &Feed, slot, hope| feed.channel().commit(slot, hope).unwrap();
+            assert_eq!((count(&feed, 0, 1), count(&feed, 1, 2)), (1, 2));
+            let others = [
+                {
+                    let feed = Arc::clone(&feed);
+                    thread::spawn(move || {
+                        feed.order.point();
+                        let (third, fourth) = (count(&feed, 0, 3), count(&feed, 1, 4));
+                        assert!(third < fourth);
+                        if tells {
+                            feed.channel().announce(fourth);
+                        }
+                        feed.order.point();
+                    })
+                },
+                {
+                    let feed = Arc::clone(&feed);
+                    thread::spawn(move || {
+                        feed.order.point();
+                        count(&feed, 2, 1);
+                        feed.order.point();
+                    })
+                },
+            ];
+            feed.order.point();
+            let newest = feed.channel().newest();
+            assert!(feed.channel().is_news(newest - 1), "{newest}");
+            join_all(others);
+            assert_eq!(feed.channel().newest(), 5);
+        });
+    }
 }
