@@ -18,6 +18,8 @@ from waking import is_woken
 
 from samemap import Empty, Event, Latest, Topic, wait
 
+LARGE = 5000
+
 
 def number(sample: Any) -> int:
     return int.from_bytes(sample.value[:8], "little")
@@ -249,6 +251,22 @@ class TestWaiting:
                 lambda: feed.wait_for_subscribers(2 + len(held)),
                 lambda: held.append(feed.subscribe()),
             )
+        with Topic(slots=3, max_message=LARGE) as narrow:
+            samples: list[Any] = []
+
+            def publish_more() -> None:
+                if not held:
+                    samples.clear()
+                    held.append(narrow.subscribe("block"))
+                    narrow.publish(b"x" * LARGE)
+                    samples.append(held[0].recv(0))
+                    narrow.publish_many([b"y", b"z"])
+                narrow.publish(b"x")
+
+            held.clear()
+            # One of its samples lives on.
+            assert is_woken(narrow, publish_more, lambda: held.pop().close())
+            assert is_woken(narrow, publish_more, held.clear)
 
     @pytest.mark.parametrize("how", ["recv", "wait", "publish", "audience", "latest"])
     def test_it_sleeps_and_hardly_ever_looks(self, how: str) -> None:

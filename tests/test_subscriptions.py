@@ -76,6 +76,18 @@ class TestDrop:
                 assert found == [(1, 0), (4, 2), (5, 0), (6, 0)]
             assert number(kept) == 1
 
+    def test_the_oldest_goes_first_also_of_those_that_were_pinned(self) -> None:
+        with Topic(slots=4, max_message=LARGE) as feed, feed.subscribe() as holder:
+            for n in range(1, 7):
+                feed.publish(message(n, LARGE))
+            kept = [holder.recv(60) for _ in range(4)]
+            with pytest.raises(TimeoutError):
+                feed.publish(b"x", timeout=0)
+            kept.clear()
+            for n in range(7, 20):
+                feed.publish(message(n, LARGE))
+                assert [sample.seq for sample in feed.last()] == [n - 3, n - 2, n - 1, n]
+
 
 class TestLatest:
     def test_it_gets_the_newest_only_and_counts_the_others(self) -> None:
