@@ -35,6 +35,14 @@ pub struct Supply {
     limit: Option<u64>,
 }
 
+impl Supply {
+    /// Notes that the walk has passed over a slot, so that all are looked at soon.
+    fn pass(&mut self, slots: usize) {
+        self.has_passed = true;
+        self.patience = self.patience.min(slots);
+    }
+}
+
 /// Why a slot could not be taken.
 enum Refused {
     /// It is pinned, or in somebody's hands.
@@ -97,7 +105,14 @@ impl<'a> Channel<'a> {
     fn newest_known(&self, supply: &mut Supply) -> u64 {
         // Acquire [topic.next]
         let next = self.topic.next.load(Ordering::Acquire).max(supply.hope).max(1);
-        supply.tail = supply.tail.max(next.saturating_sub(self.ring.len() as u64)).max(1);
+        let oldest = next.saturating_sub(self.ring.len() as u64).max(1);
+        if supply.tail < oldest {
+            // What the ring has forgotten is passed over, too.
+            if supply.tail != 0 {
+                supply.pass(self.slots.len());
+            }
+            supply.tail = oldest;
+        }
         next - 1
     }
 
@@ -115,7 +130,7 @@ impl<'a> Channel<'a> {
                         return Some(at);
                     }
                     Err(Refused::Needed) => return None,
-                    Err(Refused::Busy) => supply.has_passed = true,
+                    Err(Refused::Busy) => supply.pass(self.slots.len()),
                     Err(Refused::Changed) => {}
                 }
             }
