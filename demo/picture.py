@@ -1,4 +1,4 @@
-"""Pictures made of characters: half blocks in colour, or shades of grey where there is none."""
+"""Pictures made of characters, for rich: half blocks in colour, or shades of grey where there is none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 import itertools
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from rich.color import Color
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -14,28 +13,12 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
-#: So many samples per axis make a small picture smooth without touching every pixel of the large one.
-SAMPLES = 4
-#: From dark to light, on a dark terminal.
-SHADES = " .:-=+*#%@"
+from samemap.cli import pictures
+from samemap.cli.pictures import COARSE, fit, shrink
+
+__all__ = ["HalfBlocks", "fit", "shades", "shrink"]
+
 MARGIN = "  "
-#: Colours that differ by less look the same; fewer of them are quicker to show.
-COARSE = 0b11111100
-
-
-def fit(height: int, width: int, rows: int, columns: int) -> tuple[int, int]:
-    """Return the largest height and width in half blocks that keep the shape within rows and columns."""
-    scale = min(2 * rows / height, columns / width)
-    return max(2, int(height * scale) // 2 * 2), max(1, int(width * scale))
-
-
-def shrink(frame: NDArray[Any], height: int, width: int) -> NDArray[Any]:
-    """Return a small copy of a frame."""
-    ys = np.arange(height * SAMPLES) * frame.shape[0] // (height * SAMPLES)
-    xs = np.arange(width * SAMPLES) * frame.shape[1] // (width * SAMPLES)
-    samples = frame[ys[:, None], xs].reshape(height, SAMPLES, width, SAMPLES, 3)
-    small: NDArray[Any] = samples.mean((1, 3)).astype("u1")
-    return small
 
 
 class HalfBlocks:
@@ -68,7 +51,4 @@ def _colour(value: int) -> Color:
 
 def shades(small: NDArray[Any]) -> Text:
     """Show brightness as characters that cover more or less of their cell."""
-    grey = small.reshape(small.shape[0] // 2, 2, *small.shape[1:]).mean(1) @ (0.299, 0.587, 0.114)
-    low, high = np.percentile(grey, (2, 98))
-    levels = np.clip((grey - low) / max(high - low, 1) * len(SHADES), 0, len(SHADES) - 1).astype(int)
-    return Text("\n".join((MARGIN + "".join(SHADES[level] for level in row)).rstrip() for row in levels), no_wrap=True)
+    return Text("\n".join((MARGIN + line).rstrip() for line in pictures.shades(small, stretch=True)), no_wrap=True)

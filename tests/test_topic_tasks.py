@@ -87,6 +87,11 @@ class TestReceiving:
                     await subscription.recv_async(timeout)
                 with pytest.raises(Empty):
                     await value.wait_newer_async(timeout=timeout)
+                value.set(b"x")
+                # What it has got counts, unless one says another number.
+                assert [await value.wait_newer_async(*seq, timeout=timeout) for seq in ((), (0,))] == [b"x", b"x"]
+                with pytest.raises(Empty, match="newer than number 1"):
+                    await value.wait_newer_async(timeout=timeout)
                 assert await feed.wait_for_subscribers_async(2, timeout) is False
                 assert await wait_async([subscription, value], timeout) == []
                 feed.publish(b"1")

@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from isolated import NOBODY
 
 from samemap import Region
 from samemap.cli import commands
@@ -68,6 +71,30 @@ def foreign(last: Region) -> Region:
         pytest.skip("only root can give a file away")
     os.chown(last.fileno(), 12345, 12345)
     return last
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """Give a directory in memory that every user may look into."""
+    with tempfile.TemporaryDirectory(prefix="samemap-shared-", dir="/dev/shm") as directory:
+        path = Path(directory)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture
+def nobody(start: Callable[..., subprocess.Popen[str]]) -> Program:
+    """Start a command as another user, who owns nothing."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    # All is imported before: the other user may not read where this interpreter's files are.
+    source = (
+        "import os, sys, queue, numpy, samemap.cli.pictures, samemap.dtypes, samemap.encodings\n"
+        "from samemap.cli import main\n"
+        f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+        "main()"
+    )
+    return lambda *arguments, **more: start(*arguments, source=source, encoding="utf-8", **more)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -88,9 +89,61 @@ def test_a_frame_becomes_a_picture(tmp_path: Path) -> None:
         with image.open(tmp_path / "other.png") as picture:
             assert np.array_equal(np.asarray(picture), frame[:, :, ::-1])
         out, _ = samemap("view", "cam", "--ascii")
-        drawn = out.splitlines()
+        *drawn, about = out.splitlines()
         assert drawn[0].strip()
         assert not drawn[-1].strip()
+        assert about.startswith("cam: number 1, uint8 (20, 30, 3), ")
+
+
+@dataclass
+class Blob:
+    name: str
+    raw: bytes
+
+
+def test_typed_messages_are_what_their_type_can_read() -> None:
+    with Topic("typed", type=Blob) as topic:
+        samemap("pub", "typed", '{"name": "a", "raw": "AQI="}')
+        assert topic.last()[0].value == Blob("a", b"\x01\x02")
+        _, told = samemap("pub", "typed", '{"name": 5, "raw": ""}', status=1)
+        assert "typed" in told
+        assert "Traceback" not in told
+        _, told = samemap("view", "typed", status=1)
+        assert "codec msgspec" in told
+
+
+def test_numbers_that_do_not_fit_are_refused_in_words() -> None:
+    with Topic("small", dtype="i1", shape=3) as topic:
+        for value in ("[1, 2, 3.7]", "[1, null, 3]", "[1, 2, 300]", "no json"):
+            _, told = samemap("pub", "small", value, status=1)
+            assert value in told
+            assert "Traceback" not in told
+        assert topic.seq == 0
+
+
+def test_rates_go_over_to_a_topic_that_is_made_again() -> None:
+    with Topic("again") as first:
+        first.publish(b"x")
+        line = [sys.executable, "-m", "samemap", "hz", "again", "--every", "200ms", "--count", "12", "--json"]
+        with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as command:
+            assert command.stdout is not None
+            command.stdout.readline()
+            first.unlink()
+            with Topic.create("again") as second:
+                while command.poll() is None:
+                    second.publish(b"y")
+                looks = [json.loads(each) for each in command.stdout]
+        assert looks[-1]["messages_per_second"] > 0
+
+
+def test_what_is_no_number_says_nothing_of_the_others(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    with Topic("depth", dtype="f4", shape=(2, 2)) as topic:
+        topic.publish(np.array([[0, 10], [np.nan, np.inf]], "f4"))
+        _, told = samemap("view", "depth", "-o", str(tmp_path / "depth.png"))
+        assert told == ""
+        with image.open(tmp_path / "depth.png") as picture:
+            assert np.asarray(picture).tolist() == [[0, 255], [0, 255]]
 
 
 @pytest.mark.parametrize("command", ["echo", "pub", "hz", "bw", "delay", "view"])

@@ -307,7 +307,7 @@ def test_processes_do_what_the_model_says() -> None:
     run_state_machine_as_test(
         Broadcast,
         settings=settings(
-            max_examples=40,
+            max_examples=60,
             stateful_step_count=60,
             deadline=None,
             derandomize="CI" in os.environ,

@@ -6,6 +6,7 @@ import click
 
 from .._core import __version__
 from .change import remove, resize
+from .delays import delay
 from .display import colour_wanted
 from .doctor import doctor
 from .echo import echo
@@ -14,7 +15,7 @@ from .hexdump import hexdump
 from .listing import list_regions, stat
 from .locks import locks
 from .publish import publish
-from .rates import bandwidth, delay, rate
+from .rates import bandwidth, rate
 from .read import read
 from .view import view
 from .write import write
@@ -59,7 +60,7 @@ def commands(ctx: click.Context) -> None:
     """Share memory between the processes of this machine.
 
     A region is a file that processes map into their memory: what one stores, the others see, C programs
-    too. A segment is such a file too: it holds a lock, or another object of samemap's.
+    too. A segment is such a file too: it holds a topic, a lock, or another object of samemap's.
 
     A plain NAME is a file in the runtime directory: $SAMEMAP_DIR, else /dev/shm/samemap-UID. A NAME that
     holds a '/' is that very file.

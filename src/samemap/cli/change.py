@@ -41,9 +41,9 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object per removal: name, path, holders.")
 @click.pass_context
 def remove(ctx: click.Context, names: tuple[str, ...], force: bool, as_json: bool) -> None:
-    """Remove the regions NAME...
+    """Remove the regions and segments NAME...
 
-    Only the name goes. Processes that map the region keep their memory, and share it for as long as they
+    Only the name goes. Processes that map it keep their memory, and share it for as long as they
     map it; you are told which. The memory is free when the last of them is done.
     """
     failed = False

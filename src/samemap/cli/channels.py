@@ -11,6 +11,7 @@ from ..names import resolve
 from ..opening import when_there
 from ..segments import fields_of
 from ..topics import Topic
+from .display import printable
 from .parameters import Trust
 from .segments import NoSegment, look_at, problem_of
 
@@ -56,13 +57,26 @@ class Watched(Topic):
         """Return what its maker said of it: what messages are, and how many there is room for."""
         return dict(fields_of(self._segment))
 
-    def outputs(self) -> list[tuple[int, tuple[int, int, int]]]:
-        """Return for each participant that has published its tag, and its messages, bytes and drops."""
-        return [(tag, (own[0], own[1], own[2])) for tag, own, _, _ in self._publishers()]
+    def outputs(self) -> dict[int, tuple[int, ...]]:
+        """Return the messages, bytes and drops of each participant that has published, by its tag."""
+        return {tag: tuple(own) for tag, own, _, _ in self._publishers()}
+
+    def totals(self) -> tuple[int, ...]:
+        """Return all messages, bytes and drops, those of participants that are gone included."""
+        # Messages by their numbers: who was killed in between may not have counted its last one.
+        counted = [everything for _, _, everything, _ in self._publishers()]
+        return (self.seq, *(sum(each[at] for each in counted) for at in (1, 2)))
 
     def who(self, tag: int) -> tuple[int | None, str | None, bool]:
         """Return the pid of a participant, its command line, and whether it lives."""
         return self._who(tag)
+
+    def called(self, tag: int) -> str:
+        """Return what people call a participant."""
+        pid, command, alive = self._who(tag)
+        if pid is None:
+            return "a process that is gone"
+        return printable(f"pid {pid}{'' if alive else ', gone'} ({command})")
 
 
 def watch(name: str, trust: Trust, wait: float | None = None) -> Watched:

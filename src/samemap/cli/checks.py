@@ -47,6 +47,7 @@ class Fix(Enum):
     """What ``samemap doctor --fix`` can do, in words."""
 
     BURY = "takes the places of the dead from them"
+    UNPIN = "takes the slots back"
     REMOVE_SEGMENT = "removes the file, after asking (--yes: without), unless somebody living has joined it"
     REMOVE_TEMPORARY = "removes the file"
     MAKE_PRIVATE = "does that"
@@ -162,7 +163,8 @@ def dead_participants(file: SegmentFile, now: float) -> Iterator[Finding]:
 def held_by_the_dead(file: SegmentFile, now: float) -> Iterator[Finding]:
     """Find locks and the like whose holder died."""
     for sight in file.sights:
-        for hold in sight.dead:
+        # What is held of a topic is told of elsewhere: it protects nothing.
+        for hold in sight.dead if sight.kind != "Topic" else ():
             where = "" if hold.is_here else " of another pid namespace"
             who = f"pid {hold.pid}{where} ({hold.command or 'unknown'}) died"
             if hold.pid is None:

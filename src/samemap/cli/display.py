@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import select
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -26,6 +27,7 @@ __all__ = [
     "owner_name",
     "printable",
     "table",
+    "terminal_width",
 ]
 
 
@@ -121,6 +123,11 @@ def table(rows: Iterable[tuple[str, ...]], right: frozenset[int]) -> Iterator[st
             for number, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         yield "  ".join(aligned).rstrip()
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal, for lines to be cut to; ``None`` where standard output is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def colour_wanted() -> bool | None:

@@ -8,15 +8,16 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
-from .._core import Segment
+from .._core import Segment, Topic
 from ..holders import FileId, Holder, locate, survey
 from ..names import runtime_directory
-from . import checks, logind
+from . import checks, logind, topic_checks
 from .checks import Finding, Fix, SegmentFile
 from .display import echo_json, human_size, owner_name, printable
 from .failures import explain
@@ -58,9 +59,9 @@ def doctor(ctx: click.Context, fix: bool, yes: bool, as_json: bool) -> None:
     """Look for what is wrong, and tell what that means and what helps.
 
     It looks at the runtime directory ($SAMEMAP_DIR, else /dev/shm/samemap-UID) and at this machine: dead
-    processes in rosters, locks held by the dead, segments that nobody uses, temporary files left behind,
-    segments that this version does not understand, space that runs out, files that a logout would delete,
-    and what the kernel lacks.
+    processes in rosters, locks held by the dead, topics with slots that the dead have pinned, or with none
+    left, segments that nobody uses, temporary files left behind, segments that this version does not understand,
+    space that runs out, files that a logout would delete, and what the kernel lacks.
 
     Without --fix it changes nothing. With it, segments that a living process has joined stay, and so do raw
     regions.
@@ -176,6 +177,9 @@ def _examine_files(directory: Path, findings: list[Finding], checked: dict[str, 
         findings.extend(checks.orphaned(file, now))
         findings.extend(checks.dead_participants(file, now))
         findings.extend(checks.held_by_the_dead(file, now))
+        findings.extend(topic_checks.pinned_by_the_dead(file))
+        findings.extend(topic_checks.all_pinned(file))
+        findings.extend(topic_checks.waited_for(file))
         findings.extend(checks.damaged(file))
     findings.extend(checks.leftovers(directory, temporary, _is_running, now))
     alive = sum(file.segment.alive for file in files)
@@ -237,6 +241,8 @@ def _mend(finding: Finding, yes: bool) -> _Outcome:
         match finding.fix:
             case Fix.BURY:
                 return _bury(finding.path)
+            case Fix.UNPIN:
+                return _unpin(finding.path)
             case Fix.REMOVE_SEGMENT:
                 return _remove_segment(finding.path, yes)
             case Fix.REMOVE_TEMPORARY:
@@ -257,6 +263,14 @@ def _bury(path: Path) -> _Outcome:
     finally:
         segment.close()
     return _Outcome(left == 0, "their places are free" if left == 0 else f"{left} dead are still listed")
+
+
+def _unpin(path: Path) -> _Outcome:
+    with closing(Segment(str(path), "open", "Topic", [0, 0, 0], 0, "", 0, True, False, False, -1)) as segment:
+        with closing(Topic(segment, None, True, "wait")) as topic:
+            topic._bury()
+        left = sum(hold.amount for sight in observe(segment) for hold in sight.dead)
+    return _Outcome(left == 0, "its slots are free" if left == 0 else f"{left} slots are still pinned by the dead")
 
 
 def _remove_segment(path: Path, yes: bool) -> _Outcome:

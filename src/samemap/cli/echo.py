@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
-import sys
 import time
 from contextlib import closing
 from typing import Any, Literal, NamedTuple
@@ -13,7 +11,7 @@ import click
 
 from .._core import Sample
 from ..latest import Latest
-from .display import cut, echo_json, iso_time, printable
+from .display import cut, echo_json, iso_time, printable, terminal_width
 from .feeds import Feed, follow, open_channel
 from .parameters import DURATION, NAME, Duration, Trust, opening
 from .value_json import Limit
@@ -130,8 +128,7 @@ def echo(
         ):
             if given is not None:
                 raise click.UsageError(f"--last prints what is there and ends: it goes without {option}")
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    manner = Manner(name, as_json, Limit(limit, in_base64), unpickles, False, width)
+    manner = Manner(name, as_json, Limit(limit, in_base64), unpickles, False, terminal_width())
     if last is not None:
         with closing(open_channel(name, trust, wait, "r")) as channel:
             manner = manner._replace(is_pickle=channel.codec == "pickle")

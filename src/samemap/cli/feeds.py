@@ -191,7 +191,9 @@ def follow(feed: Feed, timeout: float | None) -> Generator[Sample, None, None]:
             raise BrokenPipeError
         elif timeout is not None and time.monotonic() >= since + timeout:
             raise TimeoutError(
-                errno.ETIMEDOUT, f"nothing came for {timeout:g} s; 'samemap stat' tells who publishes", _path(feed)
+                errno.ETIMEDOUT,
+                f"nothing came for {timeout:g} s; 'samemap stat' tells who publishes",
+                _path(feed),
             )
         else:
             feed.renew()

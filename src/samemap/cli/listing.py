@@ -13,9 +13,11 @@ import click
 
 from ..holders import FileId, Holder, Mount, Survey, locate, survey
 from ..names import resolve, runtime_directory
+from .channels import CHANNELS
 from .display import counted_processes, echo_json, human_size, iso_time, owner_name, printable, table
-from .parameters import NAME
-from .segments import Description, describe_segment
+from .parameters import NAME, Trust
+from .segments import Description, describe_segment, look_at, problem_of
+from .topic_report import Report
 
 LIST_EXAMPLES = """\b
 Examples:
@@ -28,8 +30,13 @@ Examples:
 STAT_EXAMPLES = """\b
 Examples:
   samemap stat last
+  samemap stat camera           who publishes, who subscribes
   samemap stat /tmp/mapped.bin --json | jq .holders
 """
+
+#: Columns of the labels of `stat`, and what stands before a second line.
+WIDEST = 10
+INDENT = "\n" + " " * (WIDEST + 1)
 
 #: How far `stat` looks for the NUL that ends a text.
 TEXT_LIMIT = 65536
@@ -110,8 +117,8 @@ def list_regions(directory: Path | None, as_json: bool) -> None:
     They are those in the runtime directory ($SAMEMAP_DIR, else /dev/shm/samemap-UID), or the files in
     DIRECTORY.
 
-    KIND is 'region' for raw bytes, and the class of what a segment holds: Lock, Event, ... It is '?' for
-    what you may not read, and for a segment that this version does not understand; 'stat' says why.
+    KIND is 'region' for raw bytes, and the class of what a segment holds: Topic, Latest, Lock, ... It is
+    '?' for what you may not read, and for a segment that this version does not understand; 'stat' says why.
 
     PROCS says how many map the file. The kernel shows the mappings of other users' processes to root
     only, and those of other containers to nobody inside: a '?' after the number says that some could not
@@ -174,7 +181,8 @@ def stat(name: str, as_json: bool) -> None:
     """Tell everything that is known of the region or segment NAME.
 
     That is what the file system says, and who maps it; of a raw region, whether it looks like NUL-ended
-    text at offset 0; of a segment, what it holds, who made it, and who takes part. Looking changes nothing.
+    text at offset 0; of a segment, what it holds, who made it, and who takes part; of a topic or a newest
+    value, what its messages are, who publishes, and who subscribes. Looking changes nothing.
 
     The kernel shows the mappings of other users' processes to root only, and those of other containers to
     nobody inside. Processes that have the file open without mapping it are not listed.
@@ -183,6 +191,7 @@ def stat(name: str, as_json: bool) -> None:
     found = survey([facts.identity])
     holders = found.holders[facts.identity]
     status = facts.status
+    report = _report(facts)
     if as_json:
         echo_json(
             {
@@ -197,6 +206,7 @@ def stat(name: str, as_json: bool) -> None:
                 "changed": iso_time(status.st_ctime),
                 "text": facts.text,
                 "segment": None if facts.segment is None else facts.segment.record(),
+                "topic": report.record() if isinstance(report, Report) else report,
                 "holders": [holder._asdict() for holder in holders],
                 "unseen_processes": found.unseen,
             }
@@ -214,9 +224,27 @@ def stat(name: str, as_json: bool) -> None:
         ("accessed", iso_time(status.st_atime)),
         ("inode", f"{status.st_ino} on device {facts.mount.device}, {facts.mount.kind}"),
         *_shown_contents(facts),
+        *_shown_report(report),
         ("mapped by", _shown_holders(holders, found.unseen)),
     ):
-        click.echo(f"{click.style(label.ljust(10), bold=True)} {value}")
+        click.echo(f"{click.style(label.ljust(WIDEST), bold=True)} {value}")
+
+
+def _report(facts: Facts) -> Report | dict[str, str] | None:
+    """Return what is known of a topic, or why nothing is; ``None`` where there is none."""
+    if facts.segment is None or facts.segment.kind not in CHANNELS:
+        return None
+    try:
+        # It was readable a moment ago, whoever owns it.
+        return Report.of(look_at(facts.path, Trust(any_owner=True, follow_symlinks=False)))
+    except (OSError, ValueError, IndexError) as error:
+        return {"problem": problem_of(error)}
+
+
+def _shown_report(report: Report | dict[str, str] | None) -> tuple[tuple[str, str], ...]:
+    if isinstance(report, Report):
+        return tuple((label, INDENT.join(lines)) for label, lines in report.lines())
+    return () if report is None else (("messages", printable(report["problem"])),)
 
 
 def describe(holder: Holder) -> str:
@@ -228,7 +256,7 @@ def _shown_holders(holders: tuple[Holder, ...], unseen: int) -> str:
     lines = [describe(holder) for holder in holders] or ["nobody"]
     if unseen:
         lines.append(f"? perhaps more: {counted_processes(unseen)} did not let us look")
-    return ("\n" + " " * 11).join(lines)
+    return INDENT.join(lines)
 
 
 def _shown_kind(facts: Facts) -> str:
@@ -259,7 +287,7 @@ def _shown_participants(segment: Description) -> str:
         f"pid {found.pid}{'' if found.alive else ' (died)'} {printable(found.command)}"
         for found in segment.participants
     ]
-    return ("\n" + " " * 11).join([counted, *told])
+    return INDENT.join([counted, *told])
 
 
 def _shown_text(text: str | None) -> str:

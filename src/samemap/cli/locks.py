@@ -49,7 +49,7 @@ def locks(
     any_owner: bool,
     follow_symlinks: bool,
 ) -> None:
-    """Show locks and their family: who holds them, and who waits.
+    """Show locks and their family, and topics: who holds them, and who waits.
 
     They are those in the runtime directory ($SAMEMAP_DIR, else /dev/shm/samemap-UID), or in the segments
     NAME. An object of a namespace is shown as NAMESPACE:OBJECT.
@@ -58,8 +58,13 @@ def locks(
     not take part, so nobody sees it in a roster.
 
     STATE is free or held; the permits of a semaphore that are free; set or clear; how many of a barrier's
-    parties wait; the value of a counter. SINCE says how long ago the holder took it. WAITING counts
-    threads and tasks, and names their processes. RECOVERED counts takeovers from the dead.
+    parties wait; the value of a counter; how many of a topic's slots are pinned. SINCE says how long ago
+    the holder took it. WAITING counts threads and tasks, and names their processes. RECOVERED counts
+    takeovers from the dead.
+
+    Those who hold a topic are subscribers with samples that they have not released, and those for whom
+    publishers wait: with the policy "block", and with more unread messages than there is room for. 'samemap
+    stat' tells of all.
 
     A holder that died is marked: whoever acquires the lock next gets it, and is told. A pid with a '?' is
     of another pid namespace, where it means another process than here.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 from decimal import Decimal
-from typing import Any, Literal, Union
+from typing import Any, ForwardRef, Literal, Union
 from uuid import UUID
 
 __all__ = ["type_of"]
@@ -47,17 +47,35 @@ def type_of(schema: Mapping[str, Any]) -> Any:
         Traceback (most recent call last):
         msgspec.ValidationError: Expected `float`, got `str` - at `$.x`
     """
+    import msgspec
+
     types = schema.get("types")
+    maker = _Types(types if isinstance(types, dict) else {})
     try:
-        return _Types(types if isinstance(types, dict) else {}).of(str(schema.get("type", "Any")))
-    except (RecursionError, SyntaxError, TypeError, ValueError):
+        kind = maker.tied(maker.of(str(schema.get("type", "Any"))))
+        # Finds out whether it makes sense.
+        msgspec.json.Decoder(kind)
+    except (NameError, RecursionError, SyntaxError, TypeError, ValueError):
         return Any
+    return kind
 
 
 class _Types:
     def __init__(self, forms: Mapping[str, Any]) -> None:
         self._forms = forms
         self._made: dict[str, Any] = {}
+        self._begun: set[str] = set()
+
+    def tied(self, kind: Any) -> Any:
+        """Return a type, now that its classes can find each other: msgspec looks among what a class has."""
+        for made in self._made.values():
+            for name, other in self._made.items():
+                setattr(made, self._reference(name).__forward_arg__, other)
+        return kind
+
+    def _reference(self, name: str) -> ForwardRef:
+        # No field is called that.
+        return ForwardRef(f"_samemap_type_{list(self._forms).index(name)}")
 
     def of(self, text: str) -> Any:
         return self._spelled(ast.parse(text, mode="eval").body)
@@ -94,8 +112,10 @@ class _Types:
         if name not in self._forms:
             return Any
         if name not in self._made:
-            # What is in itself is not looked into: that would need the class before it is there.
-            self._made[name] = Any
+            if name in self._begun:
+                # In itself, as in a tree.
+                return self._reference(name)
+            self._begun.add(name)
             self._made[name] = self._struct(name, self._forms[name])
         return self._made[name]
 

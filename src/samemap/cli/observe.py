@@ -14,11 +14,15 @@ from ..aio import FIRST_TASK
 from .display import iso_time
 from .segments import problem_of, trouble
 
-__all__ = ["Hold", "Sight", "Waiter", "observe", "pid_namespace"]
+__all__ = ["UNREAD", "Hold", "Sight", "Waiter", "observe", "pid_namespace"]
 
 
 #: What happens to a lock whose holder died.
 _NEXT_ACQUIRER = "next acquirer recovers"
+
+
+#: What a subscription is that publishers wait for.
+UNREAD = "unread"
 
 
 class Hold(NamedTuple):
@@ -31,9 +35,10 @@ class Hold(NamedTuple):
         alive: Whether it lives.
         is_here: Whether its pid means the same process here; in another pid namespace it does not.
         since: When it took the object, in seconds since 1970; ``None`` where nobody notes that.
-        amount: How many permits or read locks it holds.
+        amount: How many permits, read locks or slots it holds, or messages it has not read.
         thread: Its thread, where that matters.
-        role: What it is to the object: ``"holder"``, ``"writer"``, ``"next writer"`` or ``"reader"``.
+        role: What it is to the object: ``"holder"``, ``"writer"``, ``"next writer"``, ``"reader"``, ``"subscriber"``
+            or `UNREAD`.
         on_death: Who deals with its death, if it is dead.
     """
 
@@ -275,6 +280,34 @@ def _look_at_read_write_lock(place: _Place) -> Sight:
     return Sight("", None, state, writer + readers, place.waiters(), recovered, numbers)
 
 
+def _look_at_topic(place: _Place) -> Sight:
+    # Without a codec: nothing is read but counts.
+    with closing(_core.Topic(place.segment, None, True, "wait")) as topic:
+        newest, slots = topic.seq, topic.slots
+        loaned, pinned = topic._counts()
+        rows = topic._subscribers()
+    held = tuple(
+        place.hold(tag, "next publisher takes them back", amount=pins, role="subscriber")
+        for tag, _, _, _, _, pins, _, _ in rows
+        if pins
+    )
+    # Publishers wait for it now: all that there is room for is unread.
+    unread = tuple(
+        place.hold(tag, "next publisher goes on", amount=newest + 1 - cursor, role=UNREAD)
+        for tag, policy, cursor, *_ in rows
+        if policy == "block" and newest + 1 - cursor >= slots
+    )
+    numbers = {"messages": newest, "slots": slots, "pinned": pinned, "loaned": loaned}
+    return Sight("", None, f"{pinned} of {slots} pinned", held + unread, place.waiters(), None, numbers)
+
+
+def _look_at_latest(place: _Place) -> Sight:
+    # The newest value is kept as a topic keeps its messages.
+    with closing(_core.Latest(place.segment, None, True)) as latest:
+        seq = latest.seq
+    return Sight("", None, f"number {seq}" if seq else "never set", (), place.waiters(), None, {"seq": seq})
+
+
 _LOOKS: dict[str, Callable[[_Place], Sight]] = {
     "Lock": lambda place: _look_at_lock(_core.Lock, place),
     "RLock": lambda place: _look_at_lock(_core.RLock, place),
@@ -284,4 +317,6 @@ _LOOKS: dict[str, Callable[[_Place], Sight]] = {
     "Barrier": _look_at_barrier,
     "Counter": _look_at_counter,
     "ReadWriteLock": _look_at_read_write_lock,
+    "Topic": _look_at_topic,
+    "Latest": _look_at_latest,
 }

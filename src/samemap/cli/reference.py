@@ -21,7 +21,9 @@ INTRODUCTION = f"""\
 <!-- Generated from the commands' own help by `{REGENERATE}`; change the help, not this file. -->
 
 `samemap` and `python -m samemap` are the same command.
-It needs no more than the base install.
+It needs no more than the base install:
+only `echo`, `pub` and `view` need what a topic's messages do,
+which is numpy for arrays and msgspec for objects of a type; and `view --output` needs Pillow.
 
 ## What holds for all commands
 
@@ -30,7 +32,7 @@ It needs no more than the base install.
   and 130 after Ctrl-C.
   `doctor` ends with 1 while something remains to be mended.
 - A command whose output nobody reads any more (`| head -1`) ends quietly with status 0;
-  `read --follow` does so at its next look.
+  `read --follow`, `echo`, `hz` and the like do so at their next look.
 - `--json` prints one object per line, with sizes in bytes and times in ISO 8601.
 - Colour appears on terminals only, and never when `NO_COLOR` is set.
 - Sizes are bytes, or have a unit as in `truncate(1)`:

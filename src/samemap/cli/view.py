@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import math
+import os
 import shutil
+import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
+from typing import NamedTuple
 
 import click
 
+from .._core import Sample
 from ..latest import Latest
-from .feeds import Feed, follow, open_channel
+from ..topics import Topic
+from .display import age, colour_wanted, cut, printable
+from .feeds import Feed, follow
 from .parameters import NAME, Duration, Trust, opening
 from .screen import Screen
+from .value_text import dtype_text, shape_text
 
 __all__ = ["view"]
 
@@ -24,8 +33,8 @@ Examples:
   samemap view depth --range 0 5000        numbers that are no bytes
 """
 
-#: From dark to light, on a dark terminal.
-SHADES = " .:-=+*#%@"
+#: Terminals that show 24-bit colours also where COLORTERM does not come through, as over ssh.
+COLOURFUL = ("alacritty", "contour", "foot", "foot-extra", "xterm-ghostty", "xterm-kitty", "wezterm")
 
 
 @click.command(epilog=EXAMPLES)
@@ -37,6 +46,7 @@ SHADES = " .:-=+*#%@"
     type=click.FloatRange(min=0.1),
     default=15.0,
     show_default=True,
+    metavar="N",
     help="With --follow: so many a second at most.",
 )
 @click.option(
@@ -47,8 +57,13 @@ SHADES = " .:-=+*#%@"
     help="What is black, and what is white.  [default: what the frame has]",
 )
 @click.option("--bgr", is_flag=True, help="Its colours are blue, green, red, as OpenCV has them.")
-@click.option("--ascii", "in_ascii", is_flag=True, help="Draw with characters, without colours.")
-@click.option("--wait", type=Duration(endless=True), help="Wait so long until it exists; or 'inf'.")
+@click.option(
+    "--ascii/--colour",
+    "in_ascii",
+    default=None,
+    help="Draw with characters, or in 24-bit colours.  [default: what the terminal can]",
+)
+@click.option("--wait", type=Duration(endless=True), help="Wait so long until it exists and has a frame; or 'inf'.")
 @opening
 def view(
     name: str,
@@ -57,101 +72,122 @@ def view(
     rate: float,
     limits: tuple[float, float] | None,
     bgr: bool,
-    in_ascii: bool,
+    in_ascii: bool | None,
     wait: float | None,
     any_owner: bool,
     follow_symlinks: bool,
 ) -> None:
     """Show the newest frame of the topic NAME, or of the newest value NAME.
 
-    A frame is an array of height x width, for grey, or height x width x 3 or 4, for colours. Bytes are shown as they
-    are; other numbers from the least to the greatest, or within --range.
+    A frame is an array of height x width, or height x width x 1, for grey; or x 3 or 4, for colours. Bytes
+    are shown as they are; other numbers from the least to the greatest, or within --range.
+
+    It is drawn as large as the terminal allows: in 24-bit colours if $COLORTERM or $TERM says that it has
+    them, else with characters, from dark to light.
+
+    With --follow it subscribes, with the policy "latest": frames that come while one is drawn are skipped.
 
     Files need Pillow (pip install 'samemap[pictures]').
     """
     trust = Trust(any_owner=any_owner, follow_symlinks=follow_symlinks)
     if output is not None and follows:
         raise click.UsageError("--follow is for the terminal: --output writes one picture")
-    if not follows:
-        with closing(open_channel(name, trust, wait, "r")) as channel:
-            found = channel._sample() if isinstance(channel, Latest) else next(iter(channel.last(1)), None)
-            if found is None:
-                raise ValueError(f"{channel.path}: there is no frame yet: --follow waits for the first")
-            picture = pixels(found.array, limits, bgr)
-        if output is None:
-            click.echo("\n".join(drawn(picture, in_ascii)))
-        else:
-            save(picture, output)
-        return
-    feed = Feed(name, trust, policy="latest", history=1, wait=wait)
-    with feed, Screen() as screen, closing(follow(feed, None)) as messages:
+    if limits is not None and not limits[0] < limits[1]:
+        raise click.UsageError(f"--range {limits[0]:g} {limits[1]:g}: what is black must be less than what is white")
+    manner = Manner(name, limits, bgr, not _has_colours() if in_ascii is None else in_ascii)
+    deadline = None if wait is None else time.monotonic() + wait
+    # One look takes part in nothing, and needs no more than the permission to read.
+    feed = Feed(name, trust, policy="latest", history=1, wait=wait, mode="any" if follows else "r")
+    with feed:
+        _refuse_what_is_no_array(feed.channel)
+        if follows:
+            with closing(follow(feed, None)) as messages:
+                _show(messages, manner, rate)
+            return
+        sample = _first(feed, deadline, wait)
+        with sample:
+            if output is None:
+                click.echo("\n".join(_drawn(sample, manner)), color=None if in_ascii is None else True)
+            else:
+                from . import pictures
+
+                pictures.save(pictures.pixels(sample.array, limits, bgr), output)
+
+
+class Manner(NamedTuple):
+    """How frames are shown.
+
+    Attributes:
+        name: What the user calls the topic.
+        limits: What is black, and what is white.
+        bgr: Whether blue comes first.
+        in_ascii: Whether it is drawn without colours.
+    """
+
+    name: str
+    limits: tuple[float, float] | None
+    bgr: bool
+    in_ascii: bool
+
+
+def _first(feed: Feed, deadline: float | None, wait: float | None) -> Sample:
+    sample = feed.next(0)
+    if sample is not None:
+        return sample
+    if deadline is None:
+        raise ValueError(f"{feed.channel.path}: there is no frame yet: --wait 10s waits for the first")
+    left = deadline - time.monotonic()
+    with closing(follow(feed, None if math.isinf(left) else max(0.0, left))) as messages:
+        try:
+            return next(messages)
+        except TimeoutError as error:
+            told = f"there is no frame yet; does anybody publish? (waited {wait:g} s)"
+            raise TimeoutError(errno.ETIMEDOUT, told, error.filename) from None
+
+
+def _show(messages: Iterator[Sample], manner: Manner, rate: float) -> None:
+    if not sys.stdout.isatty():
         for sample in messages:
             with sample:
-                picture = pixels(sample.array, limits, bgr)
-                told = f"{name}: number {sample.seq}, {sample.age * 1000:.1f} ms old"
-            screen.show([*drawn(picture, in_ascii), told])
+                click.echo("\n".join(_drawn(sample, manner)))
+            time.sleep(1 / rate)
+        return
+    with Screen() as screen:
+        for sample in messages:
+            with sample:
+                lines = _drawn(sample, manner)
+            screen.show(lines)
             time.sleep(1 / rate)
 
 
-def pixels(frame: Any, limits: tuple[float, float] | None, bgr: bool) -> Any:
-    """Return a frame as bytes of grey or of red, green, blue.
+def _drawn(sample: Sample, manner: Manner) -> list[str]:
+    """Return the lines of a picture that fits into the terminal, and one about it."""
+    from . import pictures
 
-    Args:
-        frame: An array of numbers.
-        limits: What is black and what is white; ``None`` for what it has, and for bytes as they are.
-        bgr: Whether its colours are the other way round.
-
-    Raises:
-        ValueError: It is no picture.
-    """
-    import numpy as np
-
-    if frame.ndim == 3 and frame.shape[2] == 1:
-        frame = frame[:, :, 0]
-    if frame.dtype.kind not in "buif" or not (frame.ndim == 2 or (frame.ndim == 3 and frame.shape[2] in (3, 4))):
-        raise ValueError(
-            f"a message of shape {frame.shape} and dtype {frame.dtype} is no picture: "
-            "that is (height, width), or (height, width, 3 or 4), of numbers; 'samemap echo' shows it"
-        )
-    if bgr and frame.ndim == 3:
-        frame = frame[:, :, [2, 1, 0, *range(3, frame.shape[2])]]
-    if frame.dtype == np.uint8 and limits is None:
-        return np.ascontiguousarray(frame)
-    low, high = limits or (float(np.nanmin(frame)), float(np.nanmax(frame)))
-    scaled = (frame.astype("f8") - low) / ((high - low) or 1) * 255
-    return np.clip(np.nan_to_num(scaled), 0, 255).astype(np.uint8)
-
-
-def save(picture: Any, path: str) -> None:
-    """Write a picture to a file."""
-    try:
-        from PIL import Image
-    except ModuleNotFoundError:
-        raise ValueError("writing pictures needs Pillow: pip install 'samemap[pictures]'") from None
-    try:
-        Image.fromarray(picture).save(path)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{path}: {error}; a name that ends with .png will do") from None
-
-
-def drawn(picture: Any, in_ascii: bool) -> list[str]:
-    """Return a picture as lines of characters that fit into the terminal."""
-    import numpy as np
-
+    frame = sample.array
+    # Before it is drawn: that takes a while.
+    old = f"{sample.age * 1000:.1f} ms" if sample.age < 1 else age(sample.age)
     columns, lines = shutil.get_terminal_size()
-    height, width = picture.shape[:2]
-    scale = min(columns / width, 2 * max(2, lines - 2) / height)
-    rows, across = max(2, int(height * scale) // 2 * 2), max(1, int(width * scale))
-    # The nearest pixel will do, at the size of characters.
-    small = picture[np.arange(rows) * height // rows][:, np.arange(across) * width // across]
-    if small.ndim == 2:
-        small = np.repeat(small[:, :, None], 3, 2)
-    small = small[:, :, :3]
-    if in_ascii:
-        grey = small.reshape(rows // 2, 2, across, 3).mean((1, 3)) / 256
-        return ["".join(SHADES[int(level * len(SHADES))] for level in row).rstrip() for row in grey]
-    result = []
-    for upper, lower in zip(small[::2].tolist(), small[1::2].tolist(), strict=True):
-        cells = [click.style("▀", fg=tuple(a), bg=tuple(b), reset=False) for a, b in zip(upper, lower, strict=True)]
-        result.append("".join(cells) + "\x1b[0m")
-    return result
+    picture = pictures.pixels(frame, manner.limits, manner.bgr)
+    # Room for the line below, and for the prompt.
+    height, width = pictures.fit(picture.shape[0], picture.shape[1], max(2, lines - 2), columns)
+    small = pictures.shrink(picture, height, width)
+    drawn = pictures.shades(small) if manner.in_ascii else pictures.half_blocks(small)
+    about = f"{dtype_text(frame.dtype)} {shape_text(frame.shape)}"
+    return [*drawn, cut(printable(f"{manner.name}: number {sample.seq}, {about}, {old} old"), columns)]
+
+
+def _has_colours() -> bool:
+    """Tell whether standard output is a terminal that says that it has 24-bit colours, and the user wants some."""
+    if not sys.stdout.isatty() or colour_wanted() is False:
+        return False
+    term = os.environ.get("TERM", "")
+    return os.environ.get("COLORTERM") in ("truecolor", "24bit") or term in COLOURFUL or term.endswith("-direct")
+
+
+def _refuse_what_is_no_array(channel: Topic | Latest) -> None:
+    if channel.codec != "numpy":
+        raise ValueError(
+            f"{channel.path}: its messages are of codec {channel.codec}, and pictures are arrays; "
+            "'samemap echo' shows it"
+        )
