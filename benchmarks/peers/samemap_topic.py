@@ -42,11 +42,11 @@ class Receiver:
     def poll(self) -> bytes | None:
         """Return a message if it is there."""
         sample = self.subscription.poll()
-        return None if sample is None else bytes(sample)
+        return None if sample is None else sample.value
 
     def recv(self) -> bytes:
         """Wait for a message, and return it."""
-        return bytes(self.subscription.recv())
+        return self.subscription.recv().value
 
     def read(self) -> int:
         """Wait for a frame, read all of it, and return its largest number."""

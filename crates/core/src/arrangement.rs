@@ -1,6 +1,6 @@
 //! Floor 6: how the tables and the payloads of a topic lie in its segment, and copying to and from a payload.
 
-use crate::atomic::Word64;
+use crate::atomic::{Word64, will_write};
 use crate::error::Error;
 use crate::publisher::Publisher;
 use crate::segment::Segment;
@@ -113,6 +113,14 @@ impl Arrangement {
             return Err(Error::OutOfRange { offset: 0, length, size: self.shape.slot_size });
         }
         segment.bytes(self.payloads + slot * self.stride, length)
+    }
+
+    /// Tells the processor that the first bytes of a slot's payload will be written soon.
+    #[inline(always)]
+    pub fn will_write(&self, segment: &Segment, slot: usize) {
+        if let Ok(payload) = self.payload(segment, slot, 0) {
+            will_write(payload);
+        }
     }
 
     /// Copies the first bytes of a slot's payload into `bytes`. Others may write meanwhile: the caller asks afterwards.

@@ -183,7 +183,7 @@ impl Latest {
     /// The newest value and what is known of it, as a sample; ``None`` when nothing was ever set.
     fn _sample(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
         let found = self.find(py, 1)?;
-        Ok(found.map(|found| sample(self.outlet.segment(), &self.outlet.codec, py, found, 0)))
+        Ok(found.map(|found| sample(&self.outlet, py, found, 0)))
     }
 
     /// The newest value, once it is newer than number `seq`, as a sample; ``None`` after the timeout.
@@ -192,7 +192,7 @@ impl Latest {
         let mut over = false;
         loop {
             if let Some(found) = self.find(py, from)? {
-                return Ok(Some(sample(self.outlet.segment(), &self.outlet.codec, py, found, 0)));
+                return Ok(Some(sample(&self.outlet, py, found, 0)));
             }
             if over || !self.wait(py, from, timeout)? {
                 return Ok(None);

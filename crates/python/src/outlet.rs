@@ -49,7 +49,7 @@ pub(crate) struct Outlet {
     /// How objects become bytes and come back.
     pub(crate) codec: Py<PyAny>,
     /// Whether messages are bytes as they are, and the codec need not be asked.
-    is_raw: bool,
+    pub(crate) is_raw: bool,
     when_full: WhenFull,
     /// Held only while the interpreter is attached, and never while anything waits: so no fork finds it held.
     supply: Mutex<Supply>,
@@ -182,7 +182,11 @@ impl Outlet {
         let mut supply = self.supply.lock().unwrap_or_else(PoisonError::into_inner);
         supply.hope = supply.hope.max(self.hope.load(Ordering::Relaxed));
         let segment = self.segment();
-        segment.as_caller_with(tag, |caller| channel.take(&mut supply, caller)).map_err(|error| raise(segment, &error))
+        let taken = segment.as_caller_with(tag, |caller| channel.take(&mut supply, caller));
+        if let Some(coming) = supply.coming {
+            self.arrangement.will_write(segment, coming);
+        }
+        taken.map_err(|error| raise(segment, &error))
     }
 
     #[cold]

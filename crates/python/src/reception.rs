@@ -14,6 +14,7 @@ use samemap_core::topic::{Channel, Wanted};
 
 use crate::drive::raise;
 use crate::frames::Pin;
+use crate::outlet::Outlet;
 use crate::sample::{Content, Sample};
 use crate::view::bytes_with;
 
@@ -156,6 +157,6 @@ impl Reader<'_> {
 }
 
 /// A sample of what was found, after so many that were missed.
-pub(crate) fn sample(segment: &Arc<Segment>, codec: &Py<PyAny>, py: Python<'_>, found: Found, missed: u64) -> Sample {
-    Sample::new(Arc::clone(segment), codec.clone_ref(py), found.seq, missed, found.label, found.content)
+pub(crate) fn sample(outlet: &Outlet, py: Python<'_>, found: Found, missed: u64) -> Sample {
+    Sample::new(outlet, py, found.seq, missed, found.label, found.content)
 }

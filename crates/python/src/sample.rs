@@ -12,6 +12,7 @@ use samemap_core::slot::Label;
 
 use crate::callback;
 use crate::frames::Pin;
+use crate::outlet::Outlet;
 use crate::participant::{Participant, seconds};
 
 /// Where the bytes of a sample are.
@@ -51,6 +52,8 @@ impl Content {
 pub(crate) struct Sample {
     segment: Arc<Segment>,
     codec: Py<PyAny>,
+    /// Whether the message is bytes as they are, and the codec need not be asked.
+    is_raw: bool,
     /// The number of the message, from 1.
     #[pyo3(get)]
     seq: u64,
@@ -66,14 +69,15 @@ pub(crate) struct Sample {
 impl Sample {
     #[inline]
     pub(crate) fn new(
-        segment: Arc<Segment>,
-        codec: Py<PyAny>,
+        outlet: &Outlet,
+        py: Python<'_>,
         seq: u64,
         missed: u64,
         label: Label,
         content: Content,
     ) -> Self {
-        Self { segment, codec, seq, missed, label, content, array: Mutex::default() }
+        let (segment, codec) = (Arc::clone(outlet.segment()), outlet.codec.clone_ref(py));
+        Self { segment, codec, is_raw: outlet.is_raw, seq, missed, label, content, array: Mutex::default() }
     }
 
     /// What holds the bytes: a `bytes`, or a `Pin`. With `retain`, the sample keeps it for as long as it lives.
@@ -134,7 +138,10 @@ impl Sample {
     /// The message as an object: what was published, as the topic's codec brings it back.
     #[getter]
     fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.convert(py, pyo3::intern!(py, "decode"))
+        match &self.content {
+            Content::Copied(bytes) if self.is_raw => Ok(bytes.bind(py).clone().into_any()),
+            _ => self.convert(py, pyo3::intern!(py, "decode")),
+        }
     }
 
     /// Whether it keeps its slot from being used again.

@@ -169,7 +169,7 @@ impl Subscription {
         state.received += 1;
         state.missed += missed;
         self.note(state, Some(&found))?;
-        Ok(Some(sample(segment, &outlet.codec, py, found, missed)))
+        Ok(Some(sample(outlet, py, found, missed)))
     }
 
     /// Lets monitors, and publishers who wait for it, know how far it has come.

@@ -156,7 +156,7 @@ impl Topic {
                 break;
             }
             if let Some(message) = reader.one(seq)? {
-                found.push(sample(segment, &outlet.codec, py, message, 0));
+                found.push(sample(outlet, py, message, 0));
             }
         }
         found.reverse();

@@ -17,6 +17,20 @@ pub fn wake(word: &Word32, count: u32) -> usize {
     futex::wake(word.futex(), futex::Flags::empty(), count.min(i32::MAX as u32)).unwrap_or(0)
 }
 
+/// Tells the processor that this cache line will be written soon, so that it need not wait for it then. Nothing else: it
+/// neither reads nor writes, and may name any address.
+#[inline(always)]
+pub(crate) fn will_write<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults, wherever it points, and changes neither memory nor flags. Processors that do not know
+    // it take it for no operation.
+    unsafe {
+        std::arch::asm!("prefetchw [{place}]", place = in(reg) place, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 /// A sequentially consistent fence right behind a sequentially consistent exchange: on x86_64 the processor has had it with
 /// that, and a second one costs as much again.
 #[inline(always)]

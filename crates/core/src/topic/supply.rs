@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::{Channel, Place};
-use crate::atomic::Ordering;
+use crate::atomic::{Ordering, will_write};
 use crate::bell::Attempt;
 use crate::slot::Slot;
 use crate::tag::{Caller, Living, Tag};
@@ -29,6 +29,8 @@ pub struct Supply {
     patience: usize,
     /// Whether some were in somebody's hands or pinned when that was done last, or the walk has passed over any since.
     has_passed: bool,
+    /// The slot that is likely to be taken next.
+    pub coming: Option<usize>,
     /// What [`blocking`](super::Topic) was when this was last found out:
     blocking: u32,
     /// the first message that a living subscription needs.
@@ -127,6 +129,11 @@ impl<'a> Channel<'a> {
                 match self.take_one(at, supply.tail, supply, caller) {
                     Ok(()) => {
                         supply.tail += 1;
+                        if let Place::Slot(next) = self.place(supply.tail) {
+                            // Readers have its line, too: to have it alone takes as long as all the rest.
+                            will_write(&raw const self.slots[next]);
+                            supply.coming = Some(next);
+                        }
                         return Some(at);
                     }
                     Err(Refused::Needed) => return None,
