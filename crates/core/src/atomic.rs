@@ -24,7 +24,7 @@ use modelled as imp;
 use real as imp;
 
 pub(crate) use imp::{AtomicU32, AtomicU64, AtomicUsize, fence_behind_exchange, will_write, yield_now};
-pub use imp::{Ordering, fence, wake};
+pub use imp::{Ordering, fence, monotonic, wake};
 
 #[cfg(loom)]
 pub use modelled::sleep;

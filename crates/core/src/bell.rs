@@ -84,12 +84,28 @@ impl Bell {
         wake_word(&self.rings, u32::MAX);
     }
 
+    /// Whether anybody may listen, after a sequentially consistent exchange of what they wait for.
+    #[inline(always)]
+    pub(crate) fn is_heard(&self) -> bool {
+        fence_behind_exchange();
+        self.listeners.load(Ordering::Relaxed) != 0
+    }
+
     /// Wakes one of those who listen, if any, after a change that only one of them can use.
     ///
     /// Should that one be killed before it looks, the others find out when they have slept for a while.
     #[inline]
     pub fn ring_one(&self) {
         fence(Ordering::SeqCst);
+        if self.listeners.load(Ordering::Relaxed) != 0 {
+            self.ring_first();
+        }
+    }
+
+    /// As [`ring_one`](Self::ring_one), where the change was a sequentially consistent exchange, and nothing came after it.
+    #[inline(always)]
+    pub(crate) fn ring_one_behind_exchange(&self) {
+        fence_behind_exchange();
         if self.listeners.load(Ordering::Relaxed) != 0 {
             self.ring_first();
         }

@@ -128,11 +128,15 @@ pub enum Kind {
     Topic = 10,
     /// The newest value.
     Latest = 11,
+    /// Jobs from many to many, each for one.
+    Queue = 12,
+    /// Requests and their replies.
+    Service = 13,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Lock,
         Self::RLock,
         Self::Semaphore,
@@ -144,6 +148,8 @@ impl Kind {
         Self::Namespace,
         Self::Topic,
         Self::Latest,
+        Self::Queue,
+        Self::Service,
     ];
 
     /// The kind of that number.
@@ -167,6 +173,8 @@ impl Kind {
             Self::Namespace => "Namespace",
             Self::Topic => "Topic",
             Self::Latest => "Latest",
+            Self::Queue => "Queue",
+            Self::Service => "Service",
         }
     }
 }

@@ -13,6 +13,7 @@
 //! | 1 | [`gate`] | users of a mapping against the one who moves it |
 //! | 1 | `guard` | bus errors: `SIGBUS` in our own mappings |
 //! | 1 | [`layout`] | the format of a segment, as code |
+//! | 1 | [`ring`] | words that name things in order |
 //! | 1 | [`spin`] | how long to look before sleeping |
 //! | 1 | `text` | NUL-ended text in memory that others write |
 //! | 2 | [`arrival`] | sleeping until a file is there |
@@ -20,6 +21,8 @@
 //! | 2 | [`counter`] | an integer that processes count together |
 //! | 2 | [`event`] | a flag to wait for |
 //! | 2 | [`holdings`] | who holds how many of something |
+//! | 2 | [`job`] | a job of a queue: who has it, what it is, and where its bytes are |
+//! | 2 | [`lane`] | jobs in order, and the replies to a call |
 //! | 2 | [`lock`] | one at a time, also when the one dies |
 //! | 2 | `mapping` | the only `mmap`, `mremap`, `munmap` |
 //! | 2 | [`process`] | what the process must put right around a fork |
@@ -27,9 +30,11 @@
 //! | 2 | [`slot`] | one payload's place: who fills it, what is in it, who has it pinned |
 //! | 2 | [`subscriber`] | how far each subscription has come |
 //! | 2 | [`waiters`] | a table of those who wait |
+//! | 2 | [`worker`] | what each participant has done in a queue |
 //! | 3 | [`barrier`] | waiting for each other |
 //! | 3 | [`condition`] | waiting for news, with a lock |
 //! | 3 | [`directory`] | objects by name |
+//! | 3 | [`queue`] | jobs from many to many, each for one |
 //! | 3 | [`region`] | raw shared bytes |
 //! | 3 | [`rlock`] | a lock that its holder can take again |
 //! | 3 | [`roster`] | who takes part in a segment, and who of them lives |
@@ -39,6 +44,7 @@
 //! | 4 | [`format`](mod@format) | the header of a segment, and refusing what is not understood |
 //! | 5 | [`segment`] | a self-describing file that holds objects |
 //! | 6 | [`arrangement`] | how a topic's tables and payloads lie in its segment |
+//! | 6 | [`storage`] | how a queue's tables and messages lie in its segment |
 //! | 7 | [`objects`] | the kinds of objects: how long each is, and how it begins |
 //! | 8 | [`operation`] | what somebody waits for: to be tried, slept for, given up |
 
@@ -56,9 +62,13 @@ pub mod directory;
 pub mod event;
 pub mod gate;
 pub mod holdings;
+pub mod job;
+pub mod lane;
 pub mod layout;
 pub mod lock;
 pub mod publisher;
+pub mod queue;
+pub mod ring;
 pub mod rlock;
 pub mod rwlock;
 pub mod semaphore;
@@ -67,6 +77,7 @@ pub mod subscriber;
 pub mod tag;
 pub mod topic;
 pub mod waiters;
+pub mod worker;
 
 atomic::needs_kernel! {
     pub mod arrangement;
@@ -85,5 +96,6 @@ atomic::needs_kernel! {
     pub mod roster;
     pub mod segment;
     pub mod spin;
+    pub mod storage;
     mod text;
 }

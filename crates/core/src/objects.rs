@@ -12,10 +12,12 @@ use crate::event::Event;
 use crate::holdings::Holding;
 use crate::layout::Kind;
 use crate::lock::Lock;
+use crate::queue::Queue;
 use crate::rlock::RLock;
 use crate::rwlock::ReadWriteLock;
 use crate::segment::Segment;
 use crate::semaphore::{Semaphore, UNBOUNDED};
+use crate::storage::Storage;
 use crate::tag::Caller;
 use crate::topic::Topic;
 use crate::waiters::Waiter;
@@ -24,7 +26,7 @@ use crate::waiters::Waiter;
 ///
 /// A semaphore: permits, the most there may be (-1: any number), 1 if what the dead have taken stays taken.
 /// A barrier: parties. A counter: its value. A namespace: bytes. A topic, and a newest value: slots, bytes of each, places
-/// for subscriptions.
+/// for subscriptions. A queue, and a service: jobs that may wait, bytes of longer messages, deliveries of each job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameters(pub [i64; 3]);
 
@@ -106,7 +108,7 @@ pub fn find_or_add<'s>(
     kind: Kind,
     parameters: Parameters,
 ) -> Result<Attempt<'s, Found>, Error> {
-    if matches!(kind, Kind::Namespace | Kind::Topic | Kind::Latest) {
+    if matches!(kind, Kind::Namespace | Kind::Topic | Kind::Latest | Kind::Queue | Kind::Service) {
         return Err(Error::Invalid(format!("a {} has a file of its own, and is in no namespace", kind.name())));
     }
     if name.is_empty() || name.len() > directory::LONGEST_NAME || name.contains('\0') {
@@ -176,6 +178,7 @@ pub fn size(kind: Kind, participants: usize, parameters: Parameters) -> Result<u
     let Parameters([first, second, third]) = parameters;
     Ok(match kind {
         Kind::Topic | Kind::Latest => Arrangement::new(first, second, third, participants)?.size(),
+        Kind::Queue | Kind::Service => Storage::new(kind, first, second, third, participants)?.size(),
         Kind::Lock => size_of::<Lock>(),
         Kind::RLock => size_of::<RLock>(),
         Kind::Semaphore => {
@@ -215,7 +218,7 @@ pub fn size(kind: Kind, participants: usize, parameters: Parameters) -> Result<u
 pub fn initialise(segment: &Segment, offset: usize, kind: Kind, parameters: Parameters) -> Result<(), Error> {
     let size = size(kind, segment.capacity(), parameters)?;
     // A namespace's objects are cleared when they are made. A topic has a new file for itself, and many bytes.
-    let is_clear = matches!(kind, Kind::Namespace | Kind::Topic | Kind::Latest);
+    let is_clear = matches!(kind, Kind::Namespace | Kind::Topic | Kind::Latest | Kind::Queue | Kind::Service);
     let cleared = if is_clear { 0 } else { size / size_of::<Word64>() };
     for word in segment.slice::<Word64>(offset, cleared)? {
         // Relaxed, here and below: whoever finds the object finds it by way of a commit, of the file's name or of the
@@ -233,6 +236,13 @@ pub fn initialise(segment: &Segment, offset: usize, kind: Kind, parameters: Para
         Kind::Topic | Kind::Latest => {
             let arrangement = Arrangement::new(first, second, third, segment.capacity())?;
             segment.at::<Topic>(offset)?.set_up(arrangement.shape());
+        }
+        Kind::Queue | Kind::Service => {
+            let storage = Storage::new(kind, first, second, third, segment.capacity())?;
+            segment.at::<Queue>(offset)?.set_up(*storage.shape());
+            for lane in storage.store(segment)?.lanes() {
+                lane.set_up();
+            }
         }
         Kind::Barrier => segment.at::<Barrier>(offset)?.set_up(u32::try_from(first).unwrap_or(0)),
         Kind::Counter => {

@@ -10,10 +10,12 @@ use crate::event::Event;
 use crate::layout::Kind;
 use crate::lock::{Dead, Lock, Taken, Turn};
 use crate::objects::{self, Parameters};
+use crate::queue::Answer;
 use crate::rlock::RLock;
 use crate::rwlock;
 use crate::segment::Segment;
-use crate::tag::Caller;
+use crate::storage::Storage;
+use crate::tag::{Caller, Tag};
 
 /// What an attempt is to go by.
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +104,14 @@ pub enum Wanted {
     Room,
     /// So many subscriptions of a topic.
     Audience(usize),
+    /// To know that there is a job in a lane of a queue, or will be none.
+    Job(usize),
+    /// To know that there is room in a lane of a queue, for the call of that number, and for a job of so many blocks.
+    Space(usize, u32, usize),
+    /// All jobs of a queue to be done.
+    Finished,
+    /// To know that there is a reply in a lane, or will be none to the request in that place and generation, and who had it.
+    Reply(usize, (usize, u32), Option<Tag>),
 }
 
 /// How it ended.
@@ -117,6 +127,8 @@ pub enum Outcome {
     Passage(Passage),
     /// It is at this offset of the body.
     At(usize),
+    /// No reply will come: who had the request has died.
+    Died(Option<Tag>),
     /// More permits were given back than this bound allows; nothing has changed.
     TooMany(u32),
 }
@@ -253,6 +265,25 @@ impl Operation {
                 let channel = Arrangement::of(segment)?.channel(segment)?;
                 map(channel.attempt_audience(caller, *count), |()| Outcome::Done)
             }
+            Wanted::Job(lane) => {
+                let store = Storage::of(segment)?.store(segment)?;
+                map(store.attempt_news(*lane, caller, asking.ask), |()| Outcome::Done)
+            }
+            Wanted::Space(lane, number, blocks) => {
+                let store = Storage::of(segment)?.store(segment)?;
+                map(store.attempt_room(*lane, *number, *blocks, caller, asking.ask), |()| Outcome::Done)
+            }
+            Wanted::Finished => {
+                let store = Storage::of(segment)?.store(segment)?;
+                map(store.attempt_finished(caller, asking.ask), |()| Outcome::Done)
+            }
+            Wanted::Reply(lane, request, had) => {
+                let store = Storage::of(segment)?.store(segment)?;
+                map(store.attempt_reply(*lane, *request, had, caller, asking.ask), |answer| match answer {
+                    Answer::There => Outcome::Done,
+                    Answer::Died(who) => Outcome::Died(who),
+                })
+            }
             Wanted::Counter(comparison, with) => {
                 let counter: &Counter = segment.at(at)?;
                 map(counter.attempt(|value| comparison.holds(value, *with)), Outcome::Value)
@@ -287,7 +318,11 @@ impl Operation {
             Wanted::Object(..) => objects::directory(segment)?.pass_on(),
             // The wait ends when the caller has the lock again.
             Wanted::Read(_) | Wanted::News(_) | Wanted::Reset | Wanted::Event(_) | Wanted::Counter(..) => {}
+            Wanted::Job(lane) => Storage::of(segment)?.store(segment)?.pass_on(*lane),
+            // Only one waits for them.
+            Wanted::Reply(..) => {}
             // Their bells wake all.
+            Wanted::Space(..) | Wanted::Finished => {}
             Wanted::Message(_) | Wanted::Room | Wanted::Audience(_) => {}
         }
         Ok(())
@@ -326,6 +361,8 @@ impl Operation {
             Wanted::Trip | Wanted::Reset | Wanted::News(_) | Wanted::Release(_) => {}
             Wanted::Event(_) | Wanted::Counter(..) | Wanted::Object(..) => {}
             Wanted::Message(_) | Wanted::Room | Wanted::Audience(_) => {}
+            Wanted::Job(_) => self.give_up(segment, caller)?,
+            Wanted::Space(..) | Wanted::Finished | Wanted::Reply(..) => {}
         }
         Ok(())
     }

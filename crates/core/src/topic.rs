@@ -20,26 +20,23 @@
 //! | the slot is let go of | a message that counts, in the slot of a dead one, which `supply.rs` gives back |
 //! | the counts | a message too few in them |
 //!
-//! Sources: the ring that anybody may help along is that of M. Michael and M. Scott, "Simple, Fast, and Practical
-//! Non-Blocking and Blocking Concurrent Queue Algorithms", 1996; reading without a pin is a sequence lock, H. Boehm, "Can
-//! Seqlocks Get Along With Programming Language Memory Models?", 2012.
+//! Source: reading without a pin is a sequence lock, H. Boehm, "Can Seqlocks Get Along With Programming Language Memory
+//! Models?", 2012.
 
 pub mod audience;
 pub mod supply;
 
-use crate::atomic::{Ordering, Word32, Word64, fence};
+use crate::atomic::{Ordering, Word32, Word64};
 use crate::bell::{Attempt, Bell};
 use crate::layout::shared;
 use crate::publisher::{Output, Publisher};
+use crate::ring::{MOST_PLACES, Place, Ring};
 use crate::slot::{Label, Slot};
 use crate::subscriber::{Progress, Subscriber};
 use crate::tag::Tag;
 
-/// Bits of a ring's word that name a slot; the others are the low bits of the number.
-const SLOT_BITS: u32 = 20;
-
 /// The most slots of a topic.
-pub const MOST_SLOTS: usize = 1 << SLOT_BITS;
+pub const MOST_SLOTS: usize = MOST_PLACES;
 
 shared! {
     /// What a topic is, and where it has come to, as it lies in shared memory.
@@ -98,7 +95,7 @@ pub struct Damaged;
 #[derive(Debug, Clone, Copy)]
 pub struct Channel<'a> {
     pub(crate) topic: &'a Topic,
-    ring: &'a [Word64],
+    ring: Ring<'a>,
     slots: &'a [Slot],
     subscribers: &'a [Subscriber],
     publishers: &'a [Publisher],
@@ -111,28 +108,6 @@ pub enum Wanted {
     Newest,
     /// Those that can be had; each, where publishers leave them to the reader.
     Some,
-}
-
-/// Where a message is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// In this slot, unless that has another one by now.
-    Slot(usize),
-    /// It was not published yet.
-    Ahead,
-    /// The ring has forgotten it.
-    Behind,
-}
-
-fn pack(seq: u64, slot: usize) -> u64 {
-    seq << SLOT_BITS | slot as u64
-}
-
-/// How far the number in a ring's word is ahead of `seq`.
-#[inline(always)]
-fn ahead(word: u64, seq: u64) -> i64 {
-    // By the low bits only, which they have in common; of numbers that far apart both are not in one ring.
-    ((word >> SLOT_BITS).wrapping_sub(seq) << SLOT_BITS).cast_signed() >> SLOT_BITS
 }
 
 impl Topic {
@@ -192,7 +167,7 @@ impl<'a> Channel<'a> {
         publishers: &'a [Publisher],
     ) -> Self {
         debug_assert!(ring.len().is_power_of_two() && !slots.is_empty());
-        Self { topic, ring, slots, subscribers, publishers }
+        Self { topic, ring: Ring::new(ring, &topic.next, slots.len()), slots, subscribers, publishers }
     }
 
     /// Its slots.
@@ -201,39 +176,13 @@ impl<'a> Channel<'a> {
     }
 
     #[inline(always)]
-    fn word(&self, seq: u64) -> &'a Word64 {
-        // The length is a power of two, so this is inside.
-        &self.ring[seq as usize & (self.ring.len() - 1)]
-    }
-
-    #[inline(always)]
     fn place(&self, seq: u64) -> Place {
-        // Acquire [topic.ring]: sees the message, and its number in its slot.
-        let word = self.word(seq).load(Ordering::Acquire);
-        match ahead(word, seq) {
-            0 => match word as usize & (MOST_SLOTS - 1) {
-                slot if slot < self.slots.len() => Place::Slot(slot),
-                // Somebody has overwritten it.
-                _ => Place::Behind,
-            },
-            ..0 => Place::Ahead,
-            1.. => Place::Behind,
-        }
+        self.ring.place(seq)
     }
 
     /// The number of the newest message; 0 before the first.
     pub fn newest(&self) -> u64 {
-        // Acquire [topic.next]: sees the words of all that came before.
-        let mut next = self.topic.next.load(Ordering::Acquire);
-        // A turn more for each word that is a whole ring or more ahead: publishers who are stopped, or died, before they
-        // raised `next`, can be many.
-        for _ in 0..2 * self.ring.len() {
-            match ahead(self.word(next).load(Ordering::Acquire), next) {
-                ..0 => break,
-                further => next = next.wrapping_add(further.cast_unsigned()).wrapping_add(1),
-            }
-        }
-        next.saturating_sub(1)
+        self.ring.newest()
     }
 
     // Publishing
@@ -247,51 +196,17 @@ impl<'a> Channel<'a> {
     #[inline]
     pub fn commit(&self, slot: usize, hope: u64) -> Result<u64, Damaged> {
         let label = self.slots.get(slot).ok_or(Damaged)?;
-        let mut seq = hope.max(1);
-        let mut leaps = 0;
-        loop {
-            let word = self.word(seq);
-            // Acquire [topic.ring]: what follows it in the order of numbers is done after it.
-            let seen = word.load(Ordering::Acquire);
-            match ahead(seen, seq) {
-                ..0 => {
-                    label.number(seq);
-                    // Release [topic.ring]. It fails where somebody was faster, and has this number.
-                    if word.compare_exchange(seen, pack(seq, slot), Ordering::SeqCst, Ordering::Relaxed).is_ok() {
-                        return Ok(seq);
-                    }
-                }
-                0 => seq = seq.wrapping_add(1),
-                further => {
-                    // All up to the number there count.
-                    // Acquire [topic.next]
-                    let next = self.topic.next.load(Ordering::Acquire);
-                    seq = next.max(seq.wrapping_add(further.cast_unsigned()).wrapping_add(1));
-                    leaps += 1;
-                    if leaps > self.ring.len() || further.cast_unsigned() % self.ring.len() as u64 != 0 {
-                        return Err(Damaged);
-                    }
-                }
-            }
-        }
+        let numbered = |seq| {
+            label.number(seq);
+            true
+        };
+        self.ring.commit(slot, hope, numbered).map_err(|_| Damaged)
     }
 
     /// Lets everybody know that all messages up to `seq` count.
     #[inline]
     pub fn announce(&self, seq: u64) {
-        let mut now = self.topic.next.load(Ordering::Relaxed);
-        loop {
-            if now > seq {
-                // Somebody has told of a later one. What this one has done since it committed comes before the bells, too.
-                fence(Ordering::SeqCst);
-                break;
-            }
-            // Release [topic.next]. SeqCst, as the commit, for the bells.
-            match self.topic.next.compare_exchange(now, seq.saturating_add(1), Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(later) => now = later,
-            }
-        }
+        self.ring.announce(seq);
         self.topic.news.ring_behind_exchange();
         // The message before is the newest no more, and its slot can be had.
         self.topic.room.ring_behind_exchange();
@@ -364,7 +279,7 @@ impl<'a> Channel<'a> {
         for _ in 0..=2 * self.ring.len() {
             match self.place(seq) {
                 Place::Ahead => break,
-                Place::Slot(at) => {
+                Place::At(at) => {
                     let slot = &self.slots[at];
                     let found = slot.read(seq).and_then(|label| read(at, slot, label, seq));
                     if let Some(found) = found {
@@ -396,7 +311,7 @@ impl<'a> Channel<'a> {
     pub fn is_news(&self, cursor: u64) -> bool {
         match self.place(cursor) {
             Place::Ahead => false,
-            Place::Slot(_) => true,
+            Place::At(_) => true,
             // By its low bits only, if it is very far ahead.
             Place::Behind => cursor <= self.newest(),
         }

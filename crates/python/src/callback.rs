@@ -4,12 +4,22 @@ use std::{mem, thread};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 unsafe extern "C-unwind" {
     /// As pyo3 has it, but for being one that may not return: there it is declared so that this aborts the process.
     #[link_name = "PyObject_CallObject"]
     fn call_object(callable: *mut ffi::PyObject, arguments: *mut ffi::PyObject) -> *mut ffi::PyObject;
+}
+
+unsafe extern "C-unwind" {
+    /// As above, with named arguments.
+    #[link_name = "PyObject_Call"]
+    fn call_named(
+        callable: *mut ffi::PyObject,
+        arguments: *mut ffi::PyObject,
+        named: *mut ffi::PyObject,
+    ) -> *mut ffi::PyObject;
 }
 
 /// Keeps a thread from being taken down through this frame.
@@ -33,6 +43,20 @@ pub(crate) fn call<'py>(callable: &Bound<'py, PyAny>, arguments: &Bound<'py, PyT
     let stay = Stay;
     // SAFETY: an object and a tuple, which live through the call; the interpreter is attached.
     let found = unsafe { call_object(callable.as_ptr(), arguments.as_ptr()) };
+    mem::forget(stay);
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(callable.py(), found) }
+}
+
+/// As [`call`], with named arguments.
+pub(crate) fn call_with<'py>(
+    callable: &Bound<'py, PyAny>,
+    arguments: &Bound<'py, PyTuple>,
+    named: &Bound<'py, PyDict>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let stay = Stay;
+    // SAFETY: an object, a tuple and a dict, which live through the call; the interpreter is attached.
+    let found = unsafe { call_named(callable.as_ptr(), arguments.as_ptr(), named.as_ptr()) };
     mem::forget(stay);
     // SAFETY: a new reference, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(callable.py(), found) }

@@ -3,6 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use samemap_core::bell::now;
+use samemap_core::job::Phase;
+use samemap_core::queue::Store;
 use samemap_core::segment::Segment;
 use samemap_core::tag::Tag;
 use samemap_core::topic::Channel;
@@ -26,6 +28,62 @@ fn error(py: Python<'_>, class: &str, text: &str) -> PyErr {
 #[cold]
 pub(crate) fn empty(py: Python<'_>, text: &str) -> PyErr {
     error(py, "Empty", text)
+}
+
+/// The exception for a queue that was shut down.
+#[cold]
+pub(crate) fn shut_down(py: Python<'_>, segment: &Segment) -> PyErr {
+    let path = segment.path().map(|path| format!(" ({})", path.display())).unwrap_or_default();
+    error(py, "ShutDown", &format!("the {} was shut down{path}", segment.kind().name().to_lowercase()))
+}
+
+/// The exception for a job that another has by now.
+#[cold]
+pub(crate) fn lease_lost(py: Python<'_>, text: &str) -> PyErr {
+    error(py, "LeaseLost", text)
+}
+
+/// The exception for a call whose other side has died.
+#[cold]
+pub(crate) fn peer_died(py: Python<'_>, text: &str) -> PyErr {
+    error(py, "PeerDied", text)
+}
+
+/// Whether an exception says that there is no room.
+pub(crate) fn is_full(py: Python<'_>, raised: &PyErr) -> bool {
+    let class = py.import("samemap.exhaustion").and_then(|module| module.getattr("Full"));
+    class.is_ok_and(|class| raised.matches(py, class).unwrap_or(false))
+}
+
+/// The exception for want of room in a queue: what takes it.
+#[cold]
+pub(crate) fn full_queue(py: Python<'_>, segment: &Segment, store: &Store<'_>) -> PyErr {
+    let (totals, shape) = (store.totals(), store.shape());
+    let path = segment.path().map(|path| format!(" ({})", path.display())).unwrap_or_default();
+    let mut lines = String::new();
+    let busy = store.jobs().iter().filter(|job| matches!(job.state().phase(), Phase::Leased | Phase::Held));
+    for job in busy.clone().take(SHOWN) {
+        let state = job.state();
+        let what = if state.phase() == Phase::Leased { "leased by" } else { "done, and seen by" };
+        let since = now().saturating_sub(job.taken()) / 100_000_000;
+        let who = in_words(segment, state.tag());
+        lines += &format!("\n  job {}: {what} {who} for {}.{} s", job.seq(), since / 10, since % 10);
+    }
+    let more = match busy.count().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!("\n  and {more} more"),
+    };
+    let free = totals.free_blocks * shape.block_size;
+    error(
+        py,
+        "Full",
+        &format!(
+            "no room{path}: {} of {} jobs wait, {} are leased, {} are seen, {} are dead letters; {free} bytes are free for \
+             long messages{lines}{more}\nlet more workers take them, replay or discard dead letters, or make it with a \
+             larger maxsize or max_bytes",
+            totals.depth, shape.maxsize, totals.leased, totals.held, totals.dead
+        ),
+    )
 }
 
 /// The exception for want of a slot: who keeps which, and since when.

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use samemap_core::error::Error;
 
+use crate::depot::Holding;
 use crate::outlet::Held;
 use crate::reception::Pinned;
 use crate::sample::Sample;
@@ -87,6 +88,34 @@ impl Sample {
         let bytes = owner.cast_exact::<PyBytes>()?.as_bytes();
         // SAFETY: the bytes of an object that never changes, to which the buffer takes a reference. Read-only.
         unsafe { fill(owner, buffer, (bytes.as_ptr().cast_mut(), bytes.len()), true, flags) }
+    }
+
+    // SAFETY: called by the interpreter only.
+    unsafe fn __releasebuffer__(&self, _buffer: *mut ffi::Py_buffer) {
+        // Nothing to do: see `View`.
+    }
+}
+
+/// The message of a job that stays where it is for as long as this lives.
+///
+/// It stands behind every buffer of a large message of a queue: as ``memoryview.obj``, and as ``ndarray.base`` in the end.
+#[pyclass(frozen, module = "samemap._core")]
+pub(crate) struct Hold {
+    pub(crate) holding: Arc<Holding>,
+}
+
+#[pymethods]
+impl Hold {
+    fn __len__(&self) -> PyResult<usize> {
+        self.holding.message().map(|(_, length)| length).map_err(|error| no_payload(&error))
+    }
+
+    // SAFETY: called by the interpreter only, with a Py_buffer to fill.
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, buffer: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        let place = slf.get().holding.message().map_err(|error| no_payload(&error))?;
+        // SAFETY: as the interpreter gave it; the holding keeps the mapping and the job's memory, while `slf` lives.
+        // Read-only.
+        unsafe { fill(slf.as_any(), buffer, place, true, flags) }
     }
 
     // SAFETY: called by the interpreter only.

@@ -8,12 +8,14 @@ mod barrier;
 mod callback;
 mod condition;
 mod counter;
+mod depot;
 mod drive;
 mod errors;
 mod event;
 mod exhaustion;
 mod frames;
 mod index;
+mod job;
 mod latest;
 mod loan;
 mod lock;
@@ -22,6 +24,8 @@ mod outlet;
 mod pages;
 mod participant;
 mod pending;
+mod pickling;
+mod queue;
 mod readwrite;
 mod reception;
 mod region;
@@ -54,7 +58,9 @@ mod _core {
     #[pymodule_export]
     use super::event::Event;
     #[pymodule_export]
-    use super::frames::{Blank, Pin};
+    use super::frames::{Blank, Hold, Pin};
+    #[pymodule_export]
+    use super::job::{DeadLetter, Job};
     #[pymodule_export]
     use super::latest::Latest;
     #[pymodule_export]
@@ -65,6 +71,8 @@ mod _core {
     use super::participant::Participant;
     #[pymodule_export]
     use super::pending::{Pending, Watcher};
+    #[pymodule_export]
+    use super::queue::Queue;
     #[pymodule_export]
     use super::readwrite::ReadWriteLock;
     #[pymodule_export]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::PyBytes;
 use samemap_core::arrangement::Arrangement;
 use samemap_core::bell::now;
 use samemap_core::error::Error;
@@ -21,7 +21,7 @@ use crate::callback;
 use crate::drive::{drive, raise};
 use crate::exhaustion;
 use crate::object::Object;
-use crate::view::{BIG, Borrowed, Source};
+use crate::view::{BIG, Borrowed, InSlot, Message, Source};
 
 /// What to do when no slot can be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,21 +82,6 @@ impl Held {
     /// Where its payload is, of which `length` bytes are wanted.
     pub(crate) fn payload(&self, length: usize) -> Result<*mut u8, Error> {
         self.arrangement.payload(self.handle.segment(), self.slot, length)
-    }
-}
-
-/// What is to be published: bytes in one piece or in several.
-enum Message<'py> {
-    One(Source<'py>),
-    Parts(Vec<Source<'py>>),
-}
-
-impl Message<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Self::One(source) => source.len(),
-            Self::Parts(sources) => sources.iter().map(Source::len).sum(),
-        }
     }
 }
 
@@ -268,10 +253,7 @@ impl Outlet {
 
     fn message<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Message<'py>> {
         let encoded = callback::method(self.codec.bind(value.py()), pyo3::intern!(value.py(), "encode"), value)?;
-        Ok(match encoded.cast_exact::<PyTuple>() {
-            Ok(parts) => Message::Parts(parts.iter().map(|part| Source::new(&part)).collect::<PyResult<_>>()?),
-            Err(_) => Message::One(Source::new(&encoded)?),
-        })
+        Message::new(&encoded)
     }
 
     #[inline]
@@ -301,14 +283,7 @@ impl Outlet {
     fn write(&self, py: Python<'_>, slot: usize, message: &Message<'_>) -> PyResult<()> {
         // Large copies let other threads run, and one of them may close the topic: the slot must stay this process's.
         let _joined = if message.len() < BIG { None } else { Some(self.object.handle.again()) };
-        let write = |source: &Source<'_>, offset| source.write_to(py, &self.arrangement, self.segment(), slot, offset);
-        let done = match message {
-            Message::One(source) => write(source, 0),
-            Message::Parts(sources) => sources
-                .iter()
-                .try_fold(0, |offset, source| write(source, offset).map(|()| offset + source.len()))
-                .map(|_| ()),
-        };
+        let done = message.write_to(py, &InSlot(&self.arrangement, self.segment(), slot));
         done.map_err(|error| raise(self.segment(), &error))
     }
 

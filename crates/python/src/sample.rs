@@ -68,14 +68,7 @@ pub(crate) struct Sample {
 
 impl Sample {
     #[inline]
-    pub(crate) fn new(
-        outlet: &Outlet,
-        py: Python<'_>,
-        seq: u64,
-        missed: u64,
-        label: Label,
-        content: Content,
-    ) -> Self {
+    pub(crate) fn new(outlet: &Outlet, py: Python<'_>, seq: u64, missed: u64, label: Label, content: Content) -> Self {
         let (segment, codec) = (Arc::clone(outlet.segment()), outlet.codec.clone_ref(py));
         Self { segment, codec, is_raw: outlet.is_raw, seq, missed, label, content, array: Mutex::default() }
     }

@@ -16,6 +16,7 @@ use crate::event::Event;
 use crate::latest::Latest;
 use crate::lock::Lock;
 use crate::pending::Pending;
+use crate::queue::Queue;
 use crate::readwrite::ReadWriteLock;
 use crate::rlock::RLock;
 use crate::semaphore::Semaphore;
@@ -31,6 +32,7 @@ enum Waitable<'py> {
     ReadWriteLock(Bound<'py, ReadWriteLock>),
     Subscription(Bound<'py, Subscription>),
     Latest(Bound<'py, Latest>),
+    Queue(Bound<'py, Queue>),
 }
 
 impl Waitable<'_> {
@@ -43,6 +45,7 @@ impl Waitable<'_> {
             Self::ReadWriteLock(lock) => &lock.get().object.handle,
             Self::Subscription(subscription) => &subscription.get().handle,
             Self::Latest(latest) => latest.get().handle(),
+            Self::Queue(queue) => &queue.get().depot.object.handle,
         }
     }
 
@@ -56,6 +59,7 @@ impl Waitable<'_> {
             Self::ReadWriteLock(lock) => lock.get().object.operation(Wanted::FreeToWrite),
             Self::Subscription(subscription) => subscription.get().operation()?,
             Self::Latest(latest) => latest.get().operation()?,
+            Self::Queue(queue) => queue.get().depot.object.operation(Wanted::Job(0)),
             Self::Event(event) => event.get().object.operation(Wanted::Event(event.get().generation()?)),
         })
     }
@@ -66,8 +70,8 @@ impl<'py> Waitable<'py> {
         object.extract().map_err(|_| {
             let kind = object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
             PyTypeError::new_err(format!(
-                "cannot wait for a {kind}: Lock, RLock, ReadWriteLock, Semaphore, Event, Subscription and Latest can be \
-                 waited for together"
+                "cannot wait for a {kind}: Lock, RLock, ReadWriteLock, Semaphore, Event, Subscription, Latest and Queue can \
+                 be waited for together"
             ))
         })
     }

@@ -7,11 +7,13 @@ use std::slice;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyTuple};
 use samemap_core::arrangement::Arrangement;
 use samemap_core::error::Error;
+use samemap_core::job::Label;
 use samemap_core::region;
 use samemap_core::segment::Segment;
+use samemap_core::storage::Storage;
 
 use crate::region::Region;
 
@@ -151,20 +153,47 @@ impl Borrowed {
         unsafe { arrangement.write(segment, slot, 0, bytes, length) }
     }
 
-    fn write_to_slot(
-        &self,
-        py: Python<'_>,
-        (arrangement, segment, slot): (&Arrangement, &Segment, usize),
-        offset: usize,
-    ) -> Result<(), Error> {
+    fn write_to_place(&self, py: Python<'_>, place: &impl Place, offset: usize) -> Result<(), Error> {
         let address = Address(self.buffer.buf.cast::<u8>());
         let length = self.len();
         let write = move || {
             let Address(bytes) = { address };
             // SAFETY: the exporter keeps these bytes readable until the buffer is released, after this.
-            unsafe { arrangement.write(segment, slot, offset, bytes, length) }
+            unsafe { place.write(offset, bytes, length) }
         };
         if length < BIG { write() } else { py.detach(write) }
+    }
+}
+
+/// Somewhere in shared memory that is in this process's hands, to be written.
+pub(crate) trait Place: Sync {
+    /// Copies bytes to an offset of it.
+    ///
+    /// # Safety
+    ///
+    /// `bytes` must be readable for `length` bytes; others may write them meanwhile.
+    unsafe fn write(&self, offset: usize, bytes: *const u8, length: usize) -> Result<(), Error>;
+}
+
+/// The payload of a slot.
+pub(crate) struct InSlot<'a>(pub(crate) &'a Arrangement, pub(crate) &'a Segment, pub(crate) usize);
+
+impl Place for InSlot<'_> {
+    #[inline(always)]
+    unsafe fn write(&self, offset: usize, bytes: *const u8, length: usize) -> Result<(), Error> {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { self.0.write(self.1, self.2, offset, bytes, length) }
+    }
+}
+
+/// The message of a job.
+pub(crate) struct InJob<'a>(pub(crate) &'a Storage, pub(crate) &'a Segment, pub(crate) usize, pub(crate) Label);
+
+impl Place for InJob<'_> {
+    #[inline(always)]
+    unsafe fn write(&self, offset: usize, bytes: *const u8, length: usize) -> Result<(), Error> {
+        // SAFETY: the caller vouches for the bytes.
+        unsafe { self.0.write(self.1, (self.2, self.3), offset, bytes, length) }
     }
 }
 
@@ -232,24 +261,53 @@ impl<'py> Source<'py> {
         }
     }
 
-    /// Copies them to `offset` of the payload of a slot, which is in this process's hands.
+    /// Copies them to `offset` of a place.
     #[inline]
-    pub(crate) fn write_to(
-        &self,
-        py: Python<'_>,
-        arrangement: &Arrangement,
-        segment: &Segment,
-        slot: usize,
-        offset: usize,
-    ) -> Result<(), Error> {
+    pub(crate) fn write_to(&self, py: Python<'_>, place: &impl Place, offset: usize) -> Result<(), Error> {
         match self {
             Self::Bytes(bytes) => {
                 let bytes = bytes.as_bytes();
                 // SAFETY: a slice, which lives through the call.
-                let write = || unsafe { arrangement.write(segment, slot, offset, bytes.as_ptr(), bytes.len()) };
+                let write = || unsafe { place.write(offset, bytes.as_ptr(), bytes.len()) };
                 if bytes.len() < BIG { write() } else { py.detach(write) }
             }
-            Self::Buffer(buffer) => buffer.write_to_slot(py, (arrangement, segment, slot), offset),
+            Self::Buffer(buffer) => buffer.write_to_place(py, place, offset),
+        }
+    }
+}
+
+/// What is to be sent: bytes in one piece or in several.
+pub(crate) enum Message<'py> {
+    One(Source<'py>),
+    Parts(Vec<Source<'py>>),
+}
+
+impl<'py> Message<'py> {
+    /// What a codec made: a buffer, or a tuple of them.
+    pub(crate) fn new(encoded: &Bound<'py, PyAny>) -> PyResult<Self> {
+        Ok(match encoded.cast_exact::<PyTuple>() {
+            Ok(parts) => Self::Parts(parts.iter().map(|part| Source::new(&part)).collect::<PyResult<_>>()?),
+            Err(_) => Self::One(Source::new(encoded)?),
+        })
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::One(source) => source.len(),
+            Self::Parts(sources) => sources.iter().map(Source::len).sum(),
+        }
+    }
+
+    /// Copies all of it to a place.
+    #[inline]
+    pub(crate) fn write_to(&self, py: Python<'_>, place: &impl Place) -> Result<(), Error> {
+        match self {
+            Self::One(source) => source.write_to(py, place, 0),
+            Self::Parts(sources) => sources
+                .iter()
+                .try_fold(0, |offset, source| source.write_to(py, place, offset).map(|()| offset + source.len()))
+                .map(|_| ()),
         }
     }
 }

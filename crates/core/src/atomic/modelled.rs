@@ -57,6 +57,12 @@ pub fn wake(word: &Word32, count: u32) -> usize {
     woken
 }
 
+/// Always the same moment: what ends before it is over, and what ends after it never is.
+#[must_use]
+pub fn monotonic() -> u64 {
+    1 << 40
+}
+
 /// See the real one.
 pub(crate) fn will_write<T>(_place: *const T) {}
 

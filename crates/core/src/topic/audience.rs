@@ -3,6 +3,7 @@
 use super::Channel;
 use crate::atomic::{Ordering, fence};
 use crate::bell::Attempt;
+use crate::ring::Place;
 use crate::slot::MOST_PINS;
 use crate::subscriber::{Policy, Subscriber};
 use crate::tag::{Caller, Tag};
@@ -93,7 +94,7 @@ impl<'a> Channel<'a> {
     pub fn find(&self, seq: u64) -> Option<usize> {
         match self.place(seq) {
             // Number 0 is that of empty slots.
-            super::Place::Slot(slot) if seq != 0 => Some(slot),
+            Place::At(slot) if seq != 0 => Some(slot),
             _ => None,
         }
     }

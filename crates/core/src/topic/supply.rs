@@ -7,9 +7,10 @@
 
 use std::collections::VecDeque;
 
-use super::{Channel, Place};
+use super::Channel;
 use crate::atomic::{Ordering, will_write};
 use crate::bell::Attempt;
+use crate::ring::Place;
 use crate::slot::Slot;
 use crate::tag::{Caller, Living, Tag};
 
@@ -105,8 +106,7 @@ impl<'a> Channel<'a> {
     /// walk to where the ring begins.
     #[inline(always)]
     fn newest_known(&self, supply: &mut Supply) -> u64 {
-        // Acquire [topic.next]
-        let next = self.topic.next.load(Ordering::Acquire).max(supply.hope).max(1);
+        let next = self.ring.next_known().max(supply.hope).max(1);
         let oldest = next.saturating_sub(self.ring.len() as u64).max(1);
         if supply.tail < oldest {
             // What the ring has forgotten is passed over, too.
@@ -125,11 +125,11 @@ impl<'a> Channel<'a> {
             if supply.tail >= newest {
                 break;
             }
-            if let Place::Slot(at) = self.place(supply.tail) {
+            if let Place::At(at) = self.place(supply.tail) {
                 match self.take_one(at, supply.tail, supply, caller) {
                     Ok(()) => {
                         supply.tail += 1;
-                        if let Place::Slot(next) = self.place(supply.tail) {
+                        if let Place::At(next) = self.place(supply.tail) {
                             // Readers have its line, too: to have it alone takes as long as all the rest.
                             will_write(&raw const self.slots[next]);
                             supply.coming = Some(next);
@@ -266,7 +266,7 @@ impl<'a> Channel<'a> {
     }
 
     fn place_of(&self, slot: &Slot) -> Place {
-        self.slots.iter().position(|other| std::ptr::eq(other, slot)).map_or(Place::Behind, Place::Slot)
+        self.slots.iter().position(|other| std::ptr::eq(other, slot)).map_or(Place::Behind, Place::At)
     }
 
     /// What keeps each slot that cannot be had from being taken, and since when, in nanoseconds since 1970; for people to

@@ -1,0 +1,244 @@
+//! Looking after the dead, and after leases that are over; and telling how things stand.
+
+use super::{Grip, Store};
+use crate::atomic::{Ordering, fence, monotonic};
+use crate::bell::Attempt;
+use crate::job::{Job, Phase, State};
+use crate::ring::Place;
+use crate::tag::{Caller, Living, Tag};
+
+/// How things stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Jobs that wait for a consumer in the first lane.
+    pub depth: usize,
+    /// Jobs that somebody works on.
+    pub leased: usize,
+    /// Jobs that are done, and of which there are views.
+    pub held: usize,
+    /// Dead letters.
+    pub dead: usize,
+    /// Free places.
+    pub free: usize,
+    /// Free blocks.
+    pub free_blocks: usize,
+}
+
+impl<'a> Store<'a> {
+    fn is_committed(&self, at: usize, job: &Job) -> bool {
+        let (seq, lane) = (job.seq(), job.read().lane as usize);
+        seq != 0 && lane < self.lanes.len() && self.ring(lane).place(seq) == Place::At(at)
+    }
+
+    /// Gives back what the dead had, and what living ones have for too long.
+    ///
+    /// Each thing is taken over by one compare-and-swap that names the dead: of many who find it one goes on, and whoever is
+    /// killed in the middle of it leaves what it found, or something that is its own.
+    #[cold]
+    pub fn bury(&self, caller: Caller<'_>) {
+        let now = monotonic();
+        let mut known: Option<(Tag, bool)> = None;
+        let mut is_gone = |tag: Tag| {
+            if tag == caller.tag {
+                return false;
+            }
+            match known {
+                Some((last, gone)) if last == tag => gone,
+                _ => {
+                    let gone = !caller.living.is_alive(tag);
+                    known = Some((tag, gone));
+                    gone
+                }
+            }
+        };
+        for lane in self.lanes.iter().skip(1) {
+            if let (Some(owner), number) = lane.owner()
+                && is_gone(owner)
+                && lane.release(owner, number)
+            {
+                self.queue.room.ring();
+            }
+        }
+        for (at, job) in self.jobs.iter().enumerate() {
+            let state = job.state();
+            if state.phase() == Phase::Free {
+                continue;
+            }
+            if let Some(keeper) = job.keeper(state.generation())
+                && is_gone(keeper)
+            {
+                job.unkeep(state.generation(), keeper, false);
+            }
+            match state.tag() {
+                Some(tag) if is_gone(tag) => self.bury_job(at, job, state, tag, caller.tag),
+                Some(tag) => self.end_lease((at, job), state, tag, now, caller.tag),
+                None if state.phase() == Phase::Ready => self.drop_unwanted(at, job, state, caller.tag),
+                None => {}
+            }
+        }
+    }
+
+    fn bury_job(&self, at: usize, job: &Job, state: State, gone: Tag, me: Tag) {
+        let is_reply = job.read().lane != 0;
+        match state.phase() {
+            Phase::Filling if self.is_committed(at, job) => {
+                if job.change(state, state.ready()) {
+                    self.lanes[job.read().lane as usize % self.lanes.len()].news().ring_one();
+                }
+            }
+            Phase::Leased if !self.shape.once && !is_reply => {
+                // It has no views any more, whatever it kept.
+                job.unkeep(state.generation(), gone, false);
+                if job.change(state, self.after(state)) {
+                    self.tell_returned();
+                }
+            }
+            Phase::Filling | Phase::Leased | Phase::Held => {
+                let held = state.held(me).going();
+                if job.change(state, held) {
+                    let grip = Grip { at, state: held };
+                    // Not by its label, which may be half written.
+                    self.free_all(grip);
+                    self.clear(grip, me);
+                    // For those who wait for the reply to it.
+                    self.wake_callers(job);
+                }
+            }
+            Phase::Free | Phase::Ready | Phase::Dead => {}
+        }
+    }
+
+    fn wake_callers(&self, job: &Job) {
+        if let Some(lane) = self.lanes.get(job.reply_to().0 as usize) {
+            lane.news().ring();
+        }
+    }
+
+    /// Takes a job away from one who lives, when its lease is over.
+    fn end_lease(&self, (at, job): (usize, &Job), state: State, tag: Tag, now: u64, me: Tag) {
+        if state.phase() != Phase::Leased || job.until().is_none_or(|until| now < until) {
+            return;
+        }
+        let generation = state.generation();
+        // It may have views, and cannot be asked.
+        if !job.keep(generation, tag, true) {
+            return;
+        }
+        if job.change(state, self.after(state)) {
+            self.tell_returned();
+        } else {
+            job.unkeep(generation, tag, true);
+            // SeqCst: see `clear`. In its name: it may have been left the job because of the guess.
+            fence(Ordering::SeqCst);
+            let left = job.state();
+            let held = left.held(me).going();
+            if left.generation() == generation
+                && left.is_left_to(tag)
+                && job.keeper(generation).is_none()
+                && job.change(left, held)
+            {
+                self.clear(Grip { at, state: held }, me);
+            }
+        }
+    }
+
+    /// Throws a reply away that nobody waits for.
+    fn drop_unwanted(&self, at: usize, job: &Job, state: State, me: Tag) {
+        let label = job.read();
+        if label.lane == 0 || self.is_awaited(label.lane as usize, label.number) {
+            return;
+        }
+        let held = state.held(me).going();
+        if job.change(state, held) {
+            self.clear(Grip { at, state: held }, me);
+        }
+    }
+
+    // How things stand
+
+    /// How things stand.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals { free_blocks: self.count_free(), ..Totals::default() };
+        for (at, job) in self.jobs.iter().enumerate() {
+            let count = match job.state().phase() {
+                Phase::Free => &mut totals.free,
+                Phase::Ready if job.read().lane == 0 => &mut totals.depth,
+                Phase::Filling if job.read().lane == 0 && self.is_committed(at, job) => &mut totals.depth,
+                Phase::Leased => &mut totals.leased,
+                Phase::Held => &mut totals.held,
+                Phase::Dead => &mut totals.dead,
+                Phase::Filling | Phase::Ready => continue,
+            };
+            *count += 1;
+        }
+        totals
+    }
+
+    /// How many jobs wait for a consumer in the first lane.
+    pub fn depth(&self) -> usize {
+        self.totals().depth
+    }
+
+    /// How many jobs are not done: those that wait, those that are leased, and those that the living have got and have not
+    /// said to be done.
+    pub fn unfinished(&self, living: &dyn Living) -> i64 {
+        let totals = self.totals();
+        let is_present = |tag: Option<Tag>| tag.is_some_and(|tag| living.is_present(tag));
+        let open: i64 = self.work().filter(|work| is_present(work.tag)).map(|work| work.open).sum();
+        open.saturating_add((totals.depth + totals.leased) as i64)
+    }
+
+    /// Counts a job of `me`'s as done; says whether there was one.
+    pub fn task_done(&self, caller: Caller<'_>) -> bool {
+        let is_present = |tag: Option<Tag>| tag.is_some_and(|tag| caller.living.is_present(tag));
+        let open: i64 = self.work().filter(|work| is_present(work.tag)).map(|work| work.open).sum();
+        if open <= 0 {
+            return false;
+        }
+        if let Some(worker) = self.workers.get(caller.tag.index()) {
+            worker.count_done(caller.tag);
+        }
+        self.tell_finished();
+        true
+    }
+
+    /// Is done when all jobs are; or tells what to sleep on.
+    pub fn attempt_finished(&self, caller: Caller<'_>, ask: bool) -> Attempt<'a, ()> {
+        if ask {
+            self.bury(caller);
+        }
+        if self.unfinished(caller.living) <= 0 {
+            return Attempt::Done(());
+        }
+        let sleep = self.queue.finished.listen();
+        if self.unfinished(caller.living) <= 0 { Attempt::Done(()) } else { Attempt::Wait(sleep) }
+    }
+
+    // Dead letters
+
+    /// The dead letters, the oldest first.
+    pub fn dead_letters(&self) -> Vec<Grip> {
+        let dead = |(at, job): (usize, &Job)| {
+            let state = job.state();
+            (state.phase() == Phase::Dead).then(|| (job.seq(), Grip { at, state }))
+        };
+        let mut found: Vec<(u64, Grip)> = self.jobs.iter().enumerate().filter_map(dead).collect();
+        found.sort_by_key(|(seq, _)| *seq);
+        found.into_iter().map(|(_, grip)| grip).collect()
+    }
+
+    /// Has a dead letter delivered again, as if for the first time; says whether it was still there.
+    pub fn replay(&self, grip: Grip) -> bool {
+        let is_there = self.jobs[grip.at].change(grip.state, grip.state.ready_anew());
+        if is_there {
+            self.tell_returned();
+        }
+        is_there
+    }
+
+    /// Takes a dead letter into `me`'s hands, to look at it or to throw it away; `None`: it is gone.
+    pub fn take_dead(&self, grip: Grip, me: Tag) -> Option<Grip> {
+        let held = grip.state.held(me);
+        self.jobs[grip.at].change(grip.state, held).then_some(Grip { at: grip.at, state: held })
+    }
+}

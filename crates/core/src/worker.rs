@@ -1,0 +1,140 @@
+//! Floor 2: what each participant has done in a queue: for monitors, which only read, and to know when all work is done.
+//!
+//! A participant counts in the entry that has the number of its place in the roster. Who gets that place next counts on
+//! from there, so that the sums over all entries only ever grow.
+
+use crate::atomic::{Ordering, Word32, Word64};
+use crate::layout::shared;
+use crate::tag::Tag;
+
+shared! {
+    /// What a participant has done, as it lies in shared memory.
+    pub struct Worker(128) {
+        /// Jobs that it has put.
+        puts: Word64,
+        /// Bytes of them.
+        bytes: Word64,
+        /// The tag of the participant.
+        tag: Word32,
+        /// Zeros.
+        reserved: Word32,
+        /// Zeros: what it takes is on a line of its own.
+        reserved_puts: [Word64; 5],
+        /// Jobs that it has got, and that are not in the queue any more.
+        gets: Word64,
+        /// Jobs that it has got and says are done.
+        done: Word64,
+        /// Leases that it has acknowledged.
+        acknowledged: Word64,
+        /// Leases that it has given back.
+        returned: Word64,
+        /// The first two of those who had this place before.
+        before: [Word64; 2],
+        /// Zeros.
+        reserved_gets: [Word64; 2],
+    }
+}
+
+/// What a participant has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Work {
+    /// The tag of the participant; `None` when there never was one.
+    pub tag: Option<Tag>,
+    /// Jobs put, and bytes of them; of all who had this place, as the next three.
+    pub puts: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Jobs got.
+    pub gets: u64,
+    /// Jobs got and done.
+    pub done: u64,
+    /// Leases acknowledged.
+    pub acknowledged: u64,
+    /// Leases given back.
+    pub returned: u64,
+    /// Jobs that this participant has got, less those that it says are done.
+    pub open: i64,
+}
+
+impl Worker {
+    /// An entry that counts nothing yet.
+    #[expect(clippy::new_without_default, reason = "shared memory is made in place, never by default")]
+    pub fn new() -> Self {
+        let zero = || Word64::new(0);
+        Self {
+            puts: zero(),
+            bytes: zero(),
+            tag: Word32::new(0),
+            reserved: Word32::new(0),
+            reserved_puts: std::array::from_fn(|_| zero()),
+            gets: zero(),
+            done: zero(),
+            acknowledged: zero(),
+            returned: zero(),
+            before: std::array::from_fn(|_| zero()),
+            reserved_gets: std::array::from_fn(|_| zero()),
+        }
+    }
+
+    #[inline(always)]
+    fn enter(&self, me: Tag) {
+        if self.tag.load(Ordering::Relaxed) != me.word() {
+            self.enter_anew(me);
+        }
+    }
+
+    #[cold]
+    fn enter_anew(&self, me: Tag) {
+        for (word, now) in self.before.iter().zip([&self.gets, &self.done]) {
+            word.store(now.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        self.tag.store(me.word(), Ordering::Relaxed);
+    }
+
+    /// Counts jobs that were put.
+    #[inline(always)]
+    pub(crate) fn count_puts(&self, me: Tag, jobs: u64, bytes: u64) {
+        self.enter(me);
+        // Relaxed, as all of these: counts, which order nothing. Added, not stored: threads of one process share the entry.
+        self.puts.fetch_add(jobs, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts a job that was got.
+    #[inline(always)]
+    pub(crate) fn count_get(&self, me: Tag) {
+        self.enter(me);
+        self.gets.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a job that was got, and is done.
+    pub(crate) fn count_done(&self, me: Tag) {
+        self.enter(me);
+        self.done.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Counts a lease that was acknowledged.
+    #[inline(always)]
+    pub(crate) fn count_acknowledged(&self, me: Tag) {
+        self.enter(me);
+        self.acknowledged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a lease that was given back.
+    pub(crate) fn count_returned(&self, me: Tag) {
+        self.enter(me);
+        self.returned.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What it says.
+    pub fn work(&self) -> Work {
+        let [puts, bytes, gets, done, acknowledged, returned] =
+            [&self.puts, &self.bytes, &self.gets, &self.done, &self.acknowledged, &self.returned]
+                .map(|word| word.load(Ordering::Relaxed));
+        let [gets_before, done_before] = [0, 1].map(|at: usize| self.before[at].load(Ordering::Relaxed));
+        let open =
+            gets.wrapping_sub(gets_before).cast_signed().wrapping_sub(done.wrapping_sub(done_before).cast_signed());
+        let tag = Tag::read(self.tag.load(Ordering::Relaxed));
+        Work { tag, puts, bytes, gets, done, acknowledged, returned, open }
+    }
+}

@@ -1,0 +1,536 @@
+//! Putting jobs into a queue and taking them out: what queues and services have in common.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use samemap_core::atomic::monotonic;
+use samemap_core::bell::{now, wall_clock};
+use samemap_core::error::Error;
+use samemap_core::job::Label;
+use samemap_core::layout::Kind;
+use samemap_core::operation::{Operation, Wanted};
+use samemap_core::queue::{Grip, Memory, Queue, Shut, Store, Unput};
+use samemap_core::segment::{Handle, Segment};
+use samemap_core::spin::Spin;
+use samemap_core::storage::Storage;
+use samemap_core::tag::Tag;
+
+use crate::arguments::Timeout;
+use crate::drive::{check_open, drive, raise};
+use crate::exhaustion;
+use crate::frames::Hold;
+use crate::object::Object;
+use crate::outlet::damaged;
+use crate::pickling::{self, Pickled};
+use crate::reception::SMALL;
+use crate::view::{BIG, InJob, Message, Source, bytes_with};
+
+/// How messages are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// They are bytes, as they are.
+    Bytes,
+    /// They are pickles.
+    Pickle,
+    /// The codec makes them.
+    Codec,
+}
+
+/// The message is bytes as they are, in a queue of pickles.
+const RAW: u16 = 1 << 15;
+
+/// The message is a pickle, and has no buffers beside it.
+const PLAIN: u16 = 1 << 14;
+
+/// What is left of the flags for others.
+pub(crate) const FLAGS: u16 = PLAIN - 1;
+
+/// Nanoseconds between two looks after the dead by one who is busy.
+const LOOK_AFTER: u64 = 20_000_000;
+
+/// A queue, as somebody has it who puts or takes.
+pub(crate) struct Depot {
+    pub(crate) object: Object,
+    pub(crate) storage: Storage,
+    /// How objects become bytes and come back.
+    pub(crate) codec: Py<PyAny>,
+    way: Way,
+    /// Held only while the interpreter is attached, and never while anything waits: so no fork finds it held.
+    memory: Mutex<Memory>,
+    spin: Spin,
+    /// When this process last looked after the dead, on the monotonic clock in nanoseconds.
+    buried: AtomicU64,
+}
+
+/// Where a message goes, and what is known of it beside its bytes.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Route {
+    pub(crate) lane: usize,
+    pub(crate) number: u32,
+    pub(crate) flags: u16,
+    /// The lane for replies to it, and the number of the call.
+    pub(crate) reply: Option<(u16, u32)>,
+}
+
+/// What was taken.
+pub(crate) struct Taken {
+    pub(crate) grip: Grip,
+    pub(crate) seq: u64,
+    pub(crate) label: Label,
+    pub(crate) content: Content,
+}
+
+/// Where the bytes of a job are.
+pub(crate) enum Content {
+    /// In an object of its own.
+    Copied(Py<PyBytes>),
+    /// Where they were put.
+    There(Arc<Holding>),
+}
+
+/// What becomes of a job when nothing of this process looks at its memory any more.
+enum Fate {
+    /// Nothing: whoever has the job sees to it.
+    Undecided,
+    /// It is freed.
+    Clear(Grip),
+    /// It is another's by now, who is told.
+    LetGo,
+    /// It is given back.
+    GiveBack(Grip),
+}
+
+/// The memory of a job that this process looks at.
+pub(crate) struct Holding {
+    handle: Handle,
+    storage: Storage,
+    tag: Tag,
+    at: usize,
+    generation: u32,
+    label: Label,
+    fate: Mutex<Fate>,
+}
+
+/// The holdings of jobs that this process may have to do with more than once: one for all of it.
+static KNOWN: LazyLock<Mutex<HashMap<(usize, usize, u32), Weak<Holding>>>> = LazyLock::new(Mutex::default);
+
+impl Holding {
+    fn key(&self) -> (usize, usize, u32) {
+        (Arc::as_ptr(self.handle.segment()) as usize, self.at, self.generation)
+    }
+
+    /// Where the message is, and how long.
+    pub(crate) fn message(&self) -> Result<(*mut u8, usize), Error> {
+        self.storage.message(self.handle.segment(), self.at, self.label)
+    }
+
+    fn decide(&self, fate: Fate) {
+        *self.fate.lock().unwrap_or_else(PoisonError::into_inner) = fate;
+    }
+
+    /// Has this process find it again when it gets the same job once more.
+    fn make_known(self: &Arc<Self>) {
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(self.key(), Arc::downgrade(self));
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        let key = self.key();
+        if let Ok(mut known) = KNOWN.lock()
+            && known.get(&key).is_some_and(|other| other.strong_count() == 0)
+        {
+            known.remove(&key);
+        }
+        let segment = self.handle.segment();
+        // Not in a fork's child: it is its parent's.
+        if segment.seated() != Some(self.tag) {
+            return;
+        }
+        let Ok(store) = self.storage.store(segment) else { return };
+        match std::mem::replace(self.fate.get_mut().unwrap_or_else(PoisonError::into_inner), Fate::Undecided) {
+            Fate::Undecided => {}
+            Fate::Clear(grip) => store.clear(grip, self.tag),
+            Fate::LetGo => store.let_go(self.at, self.generation, self.tag),
+            Fate::GiveBack(grip) => {
+                store.give_back(grip, self.tag, false);
+            }
+        }
+    }
+}
+
+impl Content {
+    /// The object may go as soon as nothing sees its memory any more: it is freed then.
+    pub(crate) fn clear(&self, store: &Store<'_>, held: Grip, tag: Tag) {
+        match self {
+            Self::Copied(_) => store.clear(held, tag),
+            Self::There(holding) => holding.decide(Fate::Clear(held)),
+        }
+    }
+
+    /// The job is another's.
+    pub(crate) fn let_go(&self, store: &Store<'_>, grip: Grip, tag: Tag) {
+        match self {
+            Self::Copied(_) => store.let_go(grip.at, grip.state.generation(), tag),
+            Self::There(holding) => holding.decide(Fate::LetGo),
+        }
+    }
+
+    /// The job is given back when nothing sees its memory any more.
+    pub(crate) fn give_back_later(&self, grip: Grip) {
+        if let Self::There(holding) = self {
+            holding.decide(Fate::GiveBack(grip));
+        }
+    }
+
+    /// Whether anything else sees its memory, so that it must be kept when others get the job. It is known from then on.
+    pub(crate) fn has_views(&self) -> bool {
+        match self {
+            Self::Copied(_) => false,
+            Self::There(holding) => {
+                let has = Arc::strong_count(holding) > 1;
+                if has {
+                    holding.make_known();
+                }
+                has
+            }
+        }
+    }
+}
+
+impl Depot {
+    pub(crate) fn new(segment: &crate::segment::Segment, codec: Py<PyAny>, way: &str) -> PyResult<Self> {
+        let way = match way {
+            "bytes" => Way::Bytes,
+            "pickle" => Way::Pickle,
+            "codec" => Way::Codec,
+            other => return Err(PyValueError::new_err(format!("way is 'bytes', 'pickle' or 'codec', not {other:?}"))),
+        };
+        let object = Object::new::<Queue>(segment, 0)?;
+        let storage = Storage::of(object.handle.segment()).map_err(|error| raise(object.handle.segment(), &error))?;
+        let (memory, buried) = (Mutex::default(), AtomicU64::new(0));
+        Ok(Self { object, storage, codec, way, memory, spin: Spin::default(), buried })
+    }
+
+    pub(crate) fn segment(&self) -> &Arc<Segment> {
+        self.object.handle.segment()
+    }
+
+    #[inline(always)]
+    pub(crate) fn store(&self) -> PyResult<Store<'_>> {
+        let segment = self.segment();
+        self.storage.store(segment).map_err(|error| raise(segment, &error))
+    }
+
+    #[inline(always)]
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cold]
+    fn too_large(&self, length: usize) -> PyErr {
+        let (most, what) = (self.storage.longest(), self.segment().kind().name().to_lowercase());
+        PyValueError::new_err(format!(
+            "a message of {length} bytes does not fit: the largest that this {what} takes has {most} (max_bytes, when it \
+             was made); make it anew with max_bytes={} or more{}",
+            length.next_power_of_two(),
+            self.segment().path().map(|path| format!(" ({})", path.display())).unwrap_or_default(),
+        ))
+    }
+
+    // Putting
+
+    /// What is sent for an object, and how it was made.
+    #[inline]
+    pub(crate) fn message<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<(Message<'py>, u16)> {
+        if self.way != Way::Codec
+            && let Ok(bytes) = value.cast_exact::<PyBytes>()
+        {
+            let flags = if self.way == Way::Pickle { RAW } else { 0 };
+            return Ok((Message::One(Source::Bytes(bytes.clone())), flags));
+        }
+        if self.way == Way::Pickle {
+            return Ok(match pickling::dumps(value)? {
+                Pickled::Plain(bytes) => (Message::One(Source::Bytes(bytes)), PLAIN),
+                Pickled::Parts(parts) => (Message::new(&parts)?, 0),
+            });
+        }
+        let encoded = crate::callback::method(self.codec.bind(value.py()), pyo3::intern!(value.py(), "encode"), value)?;
+        Ok((Message::new(&encoded)?, 0))
+    }
+
+    /// A place for a message of that many bytes, and its label; `None` when there is no room now.
+    #[inline]
+    fn hold(&self, store: &Store<'_>, tag: Tag, length: usize, route: Route) -> Option<(Grip, Label)> {
+        if store.is_full(route.lane) {
+            return None;
+        }
+        let mut memory = self.memory();
+        let grip = store.take_place(&mut memory, tag)?;
+        let Some((first, blocks)) = store.reserve(&mut memory, grip, length) else {
+            drop(memory);
+            store.abandon(grip, tag);
+            return None;
+        };
+        let Route { lane, number, flags, .. } = route;
+        Some((grip, Label { length: length as u64, first, blocks, lane: lane as u16, flags, number }))
+    }
+
+    /// Puts a message, and waits while there is no room; returns its place and number. `None`: nobody waits for it any more.
+    #[inline]
+    pub(crate) fn put(
+        &self,
+        py: Python<'_>,
+        message: &Message<'_>,
+        route: Route,
+        timeout: Timeout,
+    ) -> PyResult<Option<(Grip, u64)>> {
+        let put = self.put_quietly(py, message, route, timeout)?;
+        if let Some((_, seq)) = put {
+            self.store()?.announce(route.lane, seq, false);
+            self.store()?.count_puts(self.object.tag()?, 1, message.len() as u64);
+        }
+        Ok(put)
+    }
+
+    /// As [`put`](Self::put), but tells nobody.
+    #[inline]
+    pub(crate) fn put_quietly(
+        &self,
+        py: Python<'_>,
+        message: &Message<'_>,
+        route: Route,
+        timeout: Timeout,
+    ) -> PyResult<Option<(Grip, u64)>> {
+        let length = message.len();
+        if length > self.storage.longest() {
+            return Err(self.too_large(length));
+        }
+        let mut over = false;
+        loop {
+            let tag = self.object.tag()?;
+            let store = self.store()?;
+            if route.lane == 0 && store.shut() != Shut::Open {
+                return Err(exhaustion::shut_down(py, self.segment()));
+            }
+            if route.lane != 0 && !store.is_awaited(route.lane, route.number) {
+                return Ok(None);
+            }
+            if let Some((grip, label)) = self.hold(&store, tag, length, route)
+                && let Some(put) = self.fill(py, &store, tag, (grip, label), message, route)?
+            {
+                return Ok(Some(put));
+            }
+            if over {
+                return Err(exhaustion::full_queue(py, self.segment(), &store));
+            }
+            let blocks = self.storage.blocks_for(length);
+            let mut operation = self.object.operation(Wanted::Space(route.lane, route.number, blocks));
+            let came = drive(py, &self.object.handle, timeout, &mut operation)?.is_some();
+            over = !came || timeout.has_passed();
+        }
+    }
+
+    #[inline]
+    fn fill(
+        &self,
+        py: Python<'_>,
+        store: &Store<'_>,
+        tag: Tag,
+        (grip, label): (Grip, Label),
+        message: &Message<'_>,
+        route: Route,
+    ) -> PyResult<Option<(Grip, u64)>> {
+        let segment = self.segment();
+        // Large copies let other threads run, and one of them may close the queue: the place must stay this process's.
+        let _joined = if message.len() < BIG { None } else { Some(self.object.handle.again()) };
+        let written = message.write_to(py, &InJob(&self.storage, segment, grip.at, label));
+        if let Err(error) = written.and_then(|()| segment.check()) {
+            store.abandon(grip, tag);
+            return Err(raise(segment, &error));
+        }
+        store.label(grip, tag, label, now());
+        if let Some((lane, number)) = route.reply {
+            store.expect_replies(grip, lane, number);
+        }
+        let committed = store.commit(&mut self.memory(), route.lane, grip);
+        match committed {
+            Ok(seq) => {
+                self.storage.will_write(segment, grip.at);
+                Ok(Some((grip, seq)))
+            }
+            Err(refused) => {
+                store.abandon(grip, tag);
+                store.wake_all(route.lane);
+                match refused {
+                    Unput::Full => Ok(None),
+                    Unput::Shut => Err(exhaustion::shut_down(py, segment)),
+                    Unput::Damaged => Err(damaged(segment)),
+                }
+            }
+        }
+    }
+
+    // Taking
+
+    #[inline(always)]
+    fn look_after_the_dead(&self, tag: Tag) -> PyResult<()> {
+        let moment = monotonic();
+        if moment.wrapping_sub(self.buried.load(Ordering::Relaxed)) < LOOK_AFTER {
+            return Ok(());
+        }
+        self.bury(tag, moment)
+    }
+
+    #[cold]
+    fn bury(&self, tag: Tag, moment: u64) -> PyResult<()> {
+        self.buried.store(moment, Ordering::Relaxed);
+        let (segment, store) = (self.segment(), self.store()?);
+        segment.as_caller_with(tag, |caller| store.bury(caller)).map_err(|error| raise(segment, &error))
+    }
+
+    /// Takes the next job of a lane; `until` is when the lease ends, on the monotonic clock in nanoseconds, 0 for never.
+    #[inline]
+    pub(crate) fn try_take(&self, py: Python<'_>, lane: usize, until: u64) -> PyResult<Option<Taken>> {
+        let tag = self.object.tag()?;
+        self.look_after_the_dead(tag)?;
+        let (segment, store) = (self.segment(), self.store()?);
+        let taken = store.take(&mut self.memory(), lane, tag, wall_clock(), until);
+        segment.check().map_err(|error| raise(segment, &error))?;
+        let Some((grip, seq)) = taken else { return Ok(None) };
+        let label = store.jobs()[grip.at].read();
+        match self.content(py, &store, tag, grip, label, until != 0) {
+            Ok(content) => Ok(Some(Taken { grip, seq, label, content })),
+            Err(error) => {
+                // Nobody could read it: neither will the next.
+                store.put_away(grip, tag, false);
+                Err(error)
+            }
+        }
+    }
+
+    #[inline]
+    fn content(
+        &self,
+        py: Python<'_>,
+        store: &Store<'_>,
+        tag: Tag,
+        grip: Grip,
+        label: Label,
+        ends: bool,
+    ) -> PyResult<Content> {
+        let segment = self.segment();
+        let is_raw = label.flags & RAW != 0 && self.way == Way::Pickle || self.way == Way::Bytes;
+        if label.length <= SMALL as u64 || is_raw {
+            return self.copy(py, grip, label).map(Content::Copied);
+        }
+        // Before there are any views of it.
+        self.storage.message(segment, grip.at, label).map_err(|error| raise(segment, &error))?;
+        let generation = grip.state.generation();
+        if store.is_kept_by(grip, tag) {
+            let key = (Arc::as_ptr(segment) as usize, grip.at, generation);
+            let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&key).and_then(Weak::upgrade);
+            if let Some(holding) = known {
+                holding.decide(Fate::Undecided);
+                return Ok(Content::There(holding));
+            }
+        }
+        let handle = self.object.handle.again().map_err(|error| raise(segment, &error))?;
+        let fate = Mutex::new(Fate::Undecided);
+        let holding = Arc::new(Holding { handle, storage: self.storage, tag, at: grip.at, generation, label, fate });
+        if ends {
+            holding.make_known();
+        }
+        Ok(Content::There(holding))
+    }
+
+    /// A copy of a job's message.
+    #[inline]
+    pub(crate) fn copy(&self, py: Python<'_>, grip: Grip, label: Label) -> PyResult<Py<PyBytes>> {
+        let segment = self.segment();
+        let (_, length) = self.storage.message(segment, grip.at, label).map_err(|error| raise(segment, &error))?;
+        let copied = bytes_with(py, length, |place| {
+            let mut read = || self.storage.read(segment, grip, label, place);
+            if length < BIG { read() } else { py.detach(read) }
+        })?;
+        let copied = copied.map_err(|error| raise(segment, &error))?;
+        segment.check().map_err(|error| raise(segment, &error))?;
+        Ok(copied.unbind())
+    }
+
+    /// The object that a message stands for.
+    #[inline]
+    pub(crate) fn value(&self, py: Python<'_>, content: &Content, flags: u16) -> PyResult<Py<PyAny>> {
+        let is_pickle = self.way == Way::Pickle;
+        let bytes = match content {
+            Content::Copied(bytes) if self.way == Way::Bytes || is_pickle && flags & RAW != 0 => {
+                return Ok(bytes.clone_ref(py).into_any());
+            }
+            Content::Copied(bytes) => bytes.bind(py).clone().into_any(),
+            Content::There(holding) => Bound::new(py, Hold { holding: Arc::clone(holding) })?.into_any(),
+        };
+        if is_pickle && flags & PLAIN != 0 {
+            return pickling::loads(&bytes).map(Bound::unbind);
+        }
+        crate::callback::method(self.codec.bind(py), pyo3::intern!(py, "decode"), bytes).map(Bound::unbind)
+    }
+
+    /// Whether no job will come any more.
+    pub(crate) fn is_over(&self, lane: usize) -> PyResult<bool> {
+        let store = self.store()?;
+        Ok(lane == 0 && store.shut() != Shut::Open && store.is_over())
+    }
+
+    /// Waits until it is worth to look for a job once more; says whether that is for the last time.
+    #[cold]
+    pub(crate) fn wait(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
+        if matches!(timeout, Timeout::Now) {
+            return Ok(true);
+        }
+        let store = self.store()?;
+        if self.spin.look(|| store.is_next(0)) {
+            py.check_signals()?;
+            return Ok(timeout.has_passed());
+        }
+        let mut operation = Operation { offset: 0, wanted: Wanted::Job(0) };
+        let came = drive(py, &self.object.handle, timeout, &mut operation)?.is_some();
+        py.check_signals()?;
+        Ok(!came || timeout.has_passed())
+    }
+
+    /// Takes the next job, and waits for it.
+    #[inline]
+    pub(crate) fn take(&self, py: Python<'_>, timeout: Timeout, until: impl Fn() -> u64) -> PyResult<Taken> {
+        let mut over = false;
+        loop {
+            if let Some(taken) = self.try_take(py, 0, until())? {
+                return Ok(taken);
+            }
+            if self.is_over(0)? {
+                return Err(exhaustion::shut_down(py, self.segment()));
+            }
+            if over {
+                return Err(self.empty(py, timeout));
+            }
+            over = self.wait(py, timeout)?;
+        }
+    }
+
+    #[cold]
+    fn empty(&self, py: Python<'_>, timeout: Timeout) -> PyErr {
+        let when = if matches!(timeout, Timeout::Now) { "now" } else { "in time" };
+        let what = if self.segment().kind() == Kind::Service { "request" } else { "job" };
+        let path = self.segment().path().map(|path| format!(" ({})", path.display())).unwrap_or_default();
+        exhaustion::empty(py, &format!("no {what} {when}{path}"))
+    }
+
+    /// Refuses a closed one.
+    pub(crate) fn check_open(&self) -> PyResult<()> {
+        check_open(&self.object.handle)
+    }
+}

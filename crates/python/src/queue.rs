@@ -1,0 +1,617 @@
+//! `samemap._core.Queue`, the base of `samemap.Queue`.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+use samemap_core::atomic::monotonic;
+use samemap_core::job::Phase;
+use samemap_core::operation::Wanted;
+use samemap_core::queue::Shut;
+
+use crate::arguments::Timeout;
+use crate::depot::{Depot, Route, Taken};
+use crate::drive::{drive, raise};
+use crate::exhaustion;
+use crate::job::{DeadLetter, Job};
+use crate::object::closing;
+use crate::participant::seconds;
+use crate::pending::Pending;
+use crate::segment::Segment;
+
+/// Jobs from many to many; `samemap.Queue` adds names, codecs and more.
+#[pyclass(subclass, frozen, weakref, module = "samemap._core")]
+pub(crate) struct Queue {
+    pub(crate) depot: Arc<Depot>,
+}
+
+closing!(Queue, depot.object);
+
+/// A job: place, number, state, tag, attempt, bytes, put, taken, seconds left of the lease, lane.
+pub(crate) type JobRow = (usize, u64, &'static str, u32, u32, u64, f64, f64, Option<f64>, u16);
+
+/// A worker: tag, puts, gets, done, returned, bytes, acknowledged.
+pub(crate) type WorkerRow = (u32, u64, u64, u64, u64, u64, u64);
+
+/// Puts, gets, done, returned, bytes, depth, leased, held, dead letters, free places, free bytes, acknowledged.
+pub(crate) type TotalsRow = (u64, u64, u64, u64, u64, usize, usize, usize, usize, usize, usize, u64);
+
+/// The end of a lease, on the monotonic clock in nanoseconds; 0 for never.
+pub(crate) fn end_of(lease_time: Option<f64>) -> PyResult<u64> {
+    let Some(time) = lease_time else { return Ok(0) };
+    if !(time > 0.0) {
+        return Err(PyValueError::new_err(format!("lease_time is a number of seconds above 0, or None, not {time}")));
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positive, and what is too large is for ever"
+    )]
+    Ok(monotonic().saturating_add((time * 1e9) as u64))
+}
+
+fn waits(block: bool, timeout: Option<f64>) -> PyResult<Timeout> {
+    if block { Timeout::new(timeout) } else { Ok(Timeout::Now) }
+}
+
+impl Depot {
+    pub(crate) fn job_rows(&self) -> PyResult<Vec<JobRow>> {
+        self.check_open()?;
+        let moment = monotonic();
+        let rows = self.store()?.jobs().iter().enumerate().filter_map(|(at, job)| {
+            let (state, label) = (job.state(), job.read());
+            let called = match state.phase() {
+                Phase::Free => return None,
+                Phase::Filling => "filling",
+                Phase::Ready => "ready",
+                Phase::Leased => "leased",
+                Phase::Held => "held",
+                Phase::Dead => "dead",
+            };
+            let left = job.until().filter(|_| state.phase() == Phase::Leased).map(|until| {
+                #[expect(clippy::cast_precision_loss, reason = "seconds are a float, as everywhere in Python")]
+                let left = until.cast_signed().wrapping_sub(moment.cast_signed()) as f64 / 1e9;
+                left
+            });
+            let tag = state.tag().map_or(0, |tag| tag.word());
+            let taken = if matches!(state.phase(), Phase::Leased | Phase::Held) { seconds(job.taken()) } else { 0.0 };
+            Some((
+                at,
+                job.seq(),
+                called,
+                tag,
+                state.attempt(),
+                label.length,
+                seconds(job.put()),
+                taken,
+                left,
+                label.lane,
+            ))
+        });
+        let rows = rows.collect();
+        self.object.check()?;
+        Ok(rows)
+    }
+
+    pub(crate) fn worker_rows(&self) -> PyResult<Vec<WorkerRow>> {
+        self.check_open()?;
+        let rows = self.store()?.work().map(|work| {
+            let tag = work.tag.map_or(0, |tag| tag.word());
+            (tag, work.puts, work.gets, work.done, work.returned, work.bytes, work.acknowledged)
+        });
+        let rows = rows.collect();
+        self.object.check()?;
+        Ok(rows)
+    }
+
+    pub(crate) fn totals_row(&self) -> PyResult<TotalsRow> {
+        self.check_open()?;
+        let store = self.store()?;
+        let sum =
+            |of: fn(&samemap_core::worker::Work) -> u64| store.work().map(|work| of(&work)).fold(0, u64::wrapping_add);
+        let (puts, gets, done) = (sum(|work| work.puts), sum(|work| work.gets), sum(|work| work.done));
+        let (returned, bytes, acknowledged) =
+            (sum(|work| work.returned), sum(|work| work.bytes), sum(|work| work.acknowledged));
+        let totals = store.totals();
+        let free = totals.free_blocks * store.shape().block_size;
+        self.object.check()?;
+        Ok((
+            puts,
+            gets,
+            done,
+            returned,
+            bytes,
+            totals.depth,
+            totals.leased,
+            totals.held,
+            totals.dead,
+            totals.free,
+            free,
+            acknowledged,
+        ))
+    }
+}
+
+impl Queue {
+    #[inline]
+    fn put_one(&self, py: Python<'_>, value: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<()> {
+        let (message, flags) = self.depot.message(value)?;
+        self.depot.put(py, &message, Route { flags, ..Route::default() }, timeout)?;
+        Ok(())
+    }
+
+    /// Makes the object of a job that was taken, and ends the job. What cannot be made becomes a dead letter.
+    #[inline]
+    fn finish(&self, py: Python<'_>, taken: &Taken) -> PyResult<Py<PyAny>> {
+        let tag = self.depot.object.tag()?;
+        let Taken { grip, label, content, seq } = taken;
+        let store = self.depot.store()?;
+        let value = self.depot.value(py, content, label.flags).inspect_err(|error| {
+            store.put_away(*grip, tag, content.has_views());
+            let note = format!("job {seq} is among the dead letters now, because it could not be brought back");
+            // The error itself matters more.
+            let _ = error.value(py).call_method1("add_note", (note,));
+        })?;
+        store.count_get(tag);
+        match store.acknowledge(*grip, tag) {
+            Some(held) => content.clear(&store, held, tag),
+            None => content.let_go(&store, *grip, tag),
+        }
+        Ok(value)
+    }
+
+    #[inline]
+    fn get_one(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Py<PyAny>> {
+        let taken = self.depot.take(py, timeout, || 0)?;
+        self.finish(py, &taken)
+    }
+}
+
+#[pymethods]
+impl Queue {
+    #[new]
+    fn new(segment: &Segment, codec: Py<PyAny>, way: &str) -> PyResult<Self> {
+        Ok(Self { depot: Arc::new(Depot::new(segment, codec, way)?) })
+    }
+
+    /// Put a job into the queue, and wait while it is full.
+    ///
+    /// Args:
+    ///     obj: What the queue takes: any object that can be pickled; or an array of its shape and dtype, an object of its
+    ///         type, or bytes. What cannot be made into a message is told here, and not to the consumer.
+    ///     block: ``False`` only looks.
+    ///     timeout: Seconds to wait; ``None`` waits for ever, 0 only looks.
+    ///
+    /// Raises:
+    ///     Full: There was no room in time; the message says what takes it; a ``queue.Full`` and a ``TimeoutError``.
+    ///     KeyboardInterrupt: Ctrl-C while it waits; likewise whatever another signal handler raises.
+    ///     OSError: ``ENOSPC`` and others, as `SegmentTruncated`.
+    ///     ShutDown: The queue was shut down.
+    ///     TypeError: It is not what the queue takes, or the queue is mapped read-only.
+    ///     ValueError: It is closed, or the message is larger than any can be.
+    ///
+    /// Example:
+    ///     >>> from samemap import Queue
+    ///     >>> queue = Queue()
+    ///     >>> queue.put(("resize", 640, 480))
+    ///     >>> queue.get()
+    ///     ('resize', 640, 480)
+    #[pyo3(signature = (obj, block = true, timeout = None))]
+    fn put(&self, py: Python<'_>, obj: &Bound<'_, PyAny>, block: bool, timeout: Option<f64>) -> PyResult<()> {
+        self.put_one(py, obj, waits(block, timeout)?)
+    }
+
+    /// Put a job into the queue if there is room.
+    ///
+    /// Args:
+    ///     obj: As for `put`.
+    ///
+    /// Raises:
+    ///     Full: There is no room now; a ``queue.Full`` and a ``TimeoutError``.
+    ///     ShutDown: The queue was shut down.
+    ///     TypeError: It is not what the queue takes, or the queue is mapped read-only.
+    ///     ValueError: It is closed, or the message is larger than any can be.
+    ///
+    /// Example:
+    ///     >>> from samemap import Full, Queue
+    ///     >>> queue = Queue(maxsize=1)
+    ///     >>> queue.put_nowait("one")
+    ///     >>> queue.put_nowait("two")
+    ///     Traceback (most recent call last):
+    ///     samemap.exhaustion.Full: no room: 1 of 1 jobs wait, ...
+    fn put_nowait(&self, py: Python<'_>, obj: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.put_one(py, obj, Timeout::Now)
+    }
+
+    /// Take the next job out of the queue, and wait for it.
+    ///
+    /// The job is this process's alone from now on, and is lost when it dies: `lease` keeps it until it is done.
+    ///
+    /// Args:
+    ///     block: ``False`` only looks.
+    ///     timeout: Seconds to wait; ``None`` waits for ever, 0 only looks.
+    ///
+    /// Returns:
+    ///     What was put. Arrays in large messages are read-only views of the queue's memory, which stays theirs for as
+    ///     long as they live.
+    ///
+    /// Raises:
+    ///     Empty: None came in time; a ``queue.Empty`` and a ``TimeoutError``.
+    ///     Exception: What the object's class raises when it is unpickled; the job is among the dead letters then.
+    ///     KeyboardInterrupt: Ctrl-C, at once; likewise whatever another signal handler raises.
+    ///     ShutDown: The queue was shut down, and is empty.
+    ///     ValueError: It is closed, also by another thread meanwhile.
+    ///
+    /// Example:
+    ///     >>> from samemap import Queue
+    ///     >>> queue = Queue(codec="bytes")
+    ///     >>> queue.put(b"one")
+    ///     >>> queue.get(timeout=1)
+    ///     b'one'
+    #[pyo3(signature = (block = true, timeout = None))]
+    fn get(&self, py: Python<'_>, block: bool, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
+        self.get_one(py, waits(block, timeout)?)
+    }
+
+    /// Take the next job out of the queue if there is one.
+    ///
+    /// Returns:
+    ///     As `get`.
+    ///
+    /// Raises:
+    ///     Empty: There is none; a ``queue.Empty`` and a ``TimeoutError``.
+    ///     Exception: As from `get`.
+    ///     ShutDown: The queue was shut down, and is empty.
+    ///     ValueError: It is closed.
+    ///
+    /// Example:
+    ///     >>> from samemap import Queue
+    ///     >>> Queue().get_nowait()
+    ///     Traceback (most recent call last):
+    ///     samemap.exhaustion.Empty: no job now
+    fn get_nowait(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.get_one(py, Timeout::Now)
+    }
+
+    /// Put many jobs into the queue, which costs less than one by one.
+    ///
+    /// Args:
+    ///     values: What `put` takes, in any iterable. One more than could be put may have been taken from it.
+    ///     timeout: Seconds to wait in all while it is full; ``None`` waits for ever.
+    ///
+    /// Returns:
+    ///     How many were put: fewer than all when the time was over before.
+    ///
+    /// Raises:
+    ///     Full: Not one could be put in time; a ``queue.Full`` and a ``TimeoutError``.
+    ///     ShutDown: The queue was shut down.
+    ///     TypeError: One is not what the queue takes; those before it were put.
+    ///     ValueError: It is closed, or a message is larger than any can be; those before it were put.
+    ///
+    /// Example:
+    ///     >>> from samemap import Queue
+    ///     >>> queue = Queue()
+    ///     >>> queue.put_many(range(100)), queue.qsize()
+    ///     (100, 100)
+    #[pyo3(signature = (values, timeout = None))]
+    fn put_many(&self, py: Python<'_>, values: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<usize> {
+        /// So many at once, before those who wait are told.
+        const STRETCH: usize = 64;
+        let timeout = Timeout::new(timeout)?;
+        let depot = &self.depot;
+        let (mut done, mut untold, mut bytes, mut last) = (0, 0, 0, 0);
+        let tell = |untold: &mut usize, bytes: &mut u64, last: u64| -> PyResult<()> {
+            if *untold > 0 {
+                let store = depot.store()?;
+                store.announce(0, last, *untold > 1);
+                store.count_puts(depot.object.tag()?, *untold as u64, *bytes);
+                (*untold, *bytes) = (0, 0);
+            }
+            Ok(())
+        };
+        let mut put = || -> PyResult<()> {
+            for value in values.try_iter()? {
+                let (message, flags) = depot.message(&value?)?;
+                let route = Route { flags, ..Route::default() };
+                if depot.store()?.is_full(0) {
+                    tell(&mut untold, &mut bytes, last)?;
+                }
+                let Some((_, seq)) = depot.put_quietly(py, &message, route, timeout)? else { break };
+                last = seq;
+                done += 1;
+                untold += 1;
+                bytes += message.len() as u64;
+                if untold == STRETCH {
+                    tell(&mut untold, &mut bytes, last)?;
+                    py.check_signals()?;
+                }
+            }
+            Ok(())
+        };
+        let put = put();
+        tell(&mut untold, &mut bytes, last)?;
+        match put {
+            Err(error) if done > 0 && exhaustion::is_full(py, &error) => Ok(done),
+            Err(error) => Err(error),
+            Ok(()) => Ok(done),
+        }
+    }
+
+    /// Take up to `max` jobs out of the queue, which costs less than one by one.
+    ///
+    /// Args:
+    ///     max: How many at most.
+    ///     timeout: Seconds to wait for the first; ``None`` waits for ever, 0 only looks.
+    ///
+    /// Returns:
+    ///     What there is, one at least, the oldest first.
+    ///
+    /// Raises:
+    ///     Empty: None came in time; a ``queue.Empty`` and a ``TimeoutError``.
+    ///     Exception: As from `get`; those before it are lost with it only if it was the first.
+    ///     ShutDown: The queue was shut down, and is empty.
+    ///     ValueError: It is closed, or ``max`` is below 1.
+    ///
+    /// Example:
+    ///     >>> from samemap import Queue
+    ///     >>> queue = Queue()
+    ///     >>> queue.put_many("abc")
+    ///     3
+    ///     >>> queue.get_many(10)
+    ///     ['a', 'b', 'c']
+    #[pyo3(signature = (max, timeout = None))]
+    fn get_many(&self, py: Python<'_>, max: i64, timeout: Option<f64>) -> PyResult<Py<PyList>> {
+        if max < 1 {
+            return Err(PyValueError::new_err(format!("max is the number of jobs to take, 1 or more, not {max}")));
+        }
+        let found = PyList::empty(py);
+        found.append(self.get_one(py, Timeout::new(timeout)?)?)?;
+        for _ in 1..max {
+            let Some(taken) = self.depot.try_take(py, 0, 0)? else { break };
+            match self.finish(py, &taken) {
+                Ok(value) => found.append(value)?,
+                // It is a dead letter now: those before it are not lost with it.
+                Err(_) => break,
+            }
+        }
+        Ok(found.unbind())
+    }
+
+    /// Take the next job, and keep it in the queue until it is done: for a ``with`` block.
+    ///
+    /// At the end of the block it is done. When the block raises, or this process dies, or ``lease_time`` is over, it is
+    /// delivered again, before newer ones; as often as ``max_attempts`` of the queue says, and then it is a dead letter.
+    ///
+    /// Args:
+    ///     timeout: Seconds to wait for a job; ``None`` waits for ever, 0 only looks.
+    ///     lease_time: Seconds after which another may get it, although this process lives; ``None`` for ever.
+    ///
+    /// Returns:
+    ///     The job; ``job.value`` is what was put.
+    ///
+    /// Raises:
+    ///     Empty: None came in time; a ``queue.Empty`` and a ``TimeoutError``.
+    ///     KeyboardInterrupt: Ctrl-C, at once; likewise whatever another signal handler raises.
+    ///     ShutDown: The queue was shut down, and is empty.
+    ///     ValueError: It is closed, or a time makes no sense.
+    ///
+    /// Example:
+    ///     >>> from samemap import Queue
+    ///     >>> queue = Queue()
+    ///     >>> queue.put("photo.jpg")
+    ///     >>> with queue.lease() as job:
+    ///     ...     job.value, job.attempt
+    ///     ('photo.jpg', 1)
+    ///     >>> queue.empty()
+    ///     True
+    #[pyo3(signature = (timeout = None, lease_time = None))]
+    fn lease(&self, py: Python<'_>, timeout: Option<f64>, lease_time: Option<f64>) -> PyResult<Job> {
+        end_of(lease_time)?;
+        let taken = self.depot.take(py, Timeout::new(timeout)?, || end_of(lease_time).unwrap_or(0))?;
+        Job::new(&self.depot, taken)
+    }
+
+    /// Take the next job if there is one, and keep it in the queue until it is done.
+    ///
+    /// Args:
+    ///     lease_time: As for `lease`.
+    ///
+    /// Returns:
+    ///     As `lease`.
+    ///
+    /// Raises:
+    ///     Empty: There is none; a ``queue.Empty`` and a ``TimeoutError``.
+    ///     ShutDown: The queue was shut down, and is empty.
+    ///     ValueError: It is closed, or the time makes no sense.
+    ///
+    /// Example:
+    ///     >>> from samemap import Queue
+    ///     >>> Queue().lease_nowait()
+    ///     Traceback (most recent call last):
+    ///     samemap.exhaustion.Empty: no job now
+    #[pyo3(signature = (lease_time = None))]
+    fn lease_nowait(&self, py: Python<'_>, lease_time: Option<f64>) -> PyResult<Job> {
+        self.lease(py, Some(0.0), lease_time)
+    }
+
+    #[pyo3(name = "_begin_put")]
+    fn begin_put(&self, size: usize) -> PyResult<Pending> {
+        self.depot.object.tag()?;
+        let wanted = Wanted::Space(0, 0, self.depot.storage.blocks_for(size));
+        Pending::new(&self.depot.object.handle, self.depot.object.operation(wanted), |_, _| Ok(()))
+    }
+
+    #[pyo3(name = "_begin_get")]
+    fn begin_get(&self) -> PyResult<Pending> {
+        self.depot.object.tag()?;
+        Pending::new(&self.depot.object.handle, self.depot.object.operation(Wanted::Job(0)), |_, _| Ok(()))
+    }
+
+    #[pyo3(name = "_begin_join")]
+    fn begin_join(&self) -> PyResult<Pending> {
+        self.depot.object.tag()?;
+        Pending::new(&self.depot.object.handle, self.depot.object.operation(Wanted::Finished), |_, _| Ok(()))
+    }
+
+    /// How many bytes the message of an object has, for `_begin_put`.
+    fn _size_of(&self, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+        Ok(self.depot.message(value)?.0.len())
+    }
+
+    /// How many jobs wait for a consumer. Others may change that at any time.
+    ///
+    /// Raises:
+    ///     ValueError: It is closed.
+    fn qsize(&self) -> PyResult<usize> {
+        self.depot.check_open()?;
+        let depth = self.depot.store()?.depth();
+        self.depot.object.check()?;
+        Ok(depth)
+    }
+
+    /// Whether no job waits for a consumer.
+    ///
+    /// Raises:
+    ///     ValueError: It is closed.
+    fn empty(&self) -> PyResult<bool> {
+        self.depot.check_open()?;
+        let empty = if self.depot.segment().is_writable() {
+            !self.depot.store()?.is_news(0)
+        } else {
+            self.depot.store()?.depth() == 0
+        };
+        self.depot.object.check()?;
+        Ok(empty)
+    }
+
+    /// Whether as many jobs wait as may, so that `put` would wait.
+    ///
+    /// Raises:
+    ///     ValueError: It is closed.
+    fn full(&self) -> PyResult<bool> {
+        self.depot.check_open()?;
+        let store = self.depot.store()?;
+        let full =
+            if self.depot.segment().is_writable() { store.is_full(0) } else { store.depth() >= store.shape().maxsize };
+        self.depot.object.check()?;
+        Ok(full)
+    }
+
+    /// How many jobs may wait.
+    #[getter]
+    fn maxsize(&self) -> usize {
+        self.depot.storage.shape().maxsize
+    }
+
+    /// How many bytes there are for messages of more than 128 bytes, and so how large one can be.
+    #[getter]
+    fn max_bytes(&self) -> usize {
+        self.depot.storage.shape().blocks * self.depot.storage.shape().block_size
+    }
+
+    /// How often a job is delivered at most before it is a dead letter; ``None`` for any number.
+    #[getter]
+    fn max_attempts(&self) -> Option<u32> {
+        Some(self.depot.storage.shape().max_attempts).filter(|most| *most != 0)
+    }
+
+    /// Say that a job that was taken with `get` is done, for `join`.
+    ///
+    /// Jobs that are leased say so themselves. What a process has taken and not said to be done is forgotten when it dies.
+    ///
+    /// Raises:
+    ///     ValueError: It was called more often than there were jobs; or it is closed.
+    ///
+    /// Example:
+    ///     >>> from samemap import Queue
+    ///     >>> queue = Queue()
+    ///     >>> queue.put("job")
+    ///     >>> queue.join(timeout=0.01)
+    ///     False
+    ///     >>> queue.get()
+    ///     'job'
+    ///     >>> queue.task_done()
+    ///     >>> queue.join()
+    ///     True
+    fn task_done(&self) -> PyResult<()> {
+        let tag = self.depot.object.tag()?;
+        let (segment, store) = (self.depot.segment(), self.depot.store()?);
+        let done =
+            segment.as_caller_with(tag, |caller| store.task_done(caller)).map_err(|error| raise(segment, &error))?;
+        self.depot.object.check()?;
+        if done {
+            return Ok(());
+        }
+        Err(PyValueError::new_err("task_done() called too often: all jobs that were taken with get() are done"))
+    }
+
+    /// Wait until all jobs are done: none waits, none is leased, and `task_done` was called for each that was got.
+    ///
+    /// Args:
+    ///     timeout: Seconds to wait; ``None`` waits for ever, 0 only looks.
+    ///
+    /// Returns:
+    ///     Whether they are.
+    ///
+    /// Raises:
+    ///     KeyboardInterrupt: Ctrl-C, at once; likewise whatever another signal handler raises.
+    ///     ValueError: It is closed, also by another thread meanwhile; or the timeout makes no sense.
+    #[pyo3(signature = (timeout = None))]
+    fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        self.depot.object.tag()?;
+        let mut operation = self.depot.object.operation(Wanted::Finished);
+        Ok(drive(py, &self.depot.object.handle, Timeout::new(timeout)?, &mut operation)?.is_some())
+    }
+
+    /// Shut the queue down, for all processes and for good: nothing can be put any more.
+    ///
+    /// Args:
+    ///     immediate: Nothing can be taken any more, either: what is left stays where it is. Else `get` and `lease` raise as
+    ///         soon as it is empty.
+    ///
+    /// Raises:
+    ///     TypeError: It is mapped read-only.
+    ///     ValueError: It is closed.
+    ///
+    /// Example:
+    ///     >>> from samemap import Queue
+    ///     >>> queue = Queue()
+    ///     >>> queue.put("last")
+    ///     >>> queue.shutdown()
+    ///     >>> list(queue)
+    ///     ['last']
+    #[pyo3(signature = (immediate = false))]
+    fn shutdown(&self, immediate: bool) -> PyResult<()> {
+        self.depot.object.tag()?;
+        self.depot.store()?.shut_down(immediate);
+        self.depot.object.check()
+    }
+
+    /// Whether it was shut down.
+    #[getter]
+    fn is_shut_down(&self) -> PyResult<bool> {
+        self.depot.check_open()?;
+        Ok(self.depot.store()?.shut() != Shut::Open)
+    }
+
+    fn _jobs(&self) -> PyResult<Vec<JobRow>> {
+        self.depot.job_rows()
+    }
+
+    fn _workers(&self) -> PyResult<Vec<WorkerRow>> {
+        self.depot.worker_rows()
+    }
+
+    fn _totals(&self) -> PyResult<TotalsRow> {
+        self.depot.totals_row()
+    }
+
+    fn _dead_letters(&self) -> PyResult<Vec<DeadLetter>> {
+        self.depot.check_open()?;
+        let found = self.depot.store()?.dead_letters();
+        let letters = found.into_iter().map(|grip| DeadLetter::new(&self.depot, grip)).collect::<PyResult<_>>();
+        self.depot.object.check()?;
+        letters
+    }
+}
