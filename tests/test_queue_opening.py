@@ -152,9 +152,9 @@ class TestTrust:
     def test_pickles_of_any_owner_must_be_asked_for(self) -> None:
         with Queue("q") as queue:
             queue.put({1, 2})
+            with pytest.raises(SegmentMismatch, match=r"open it with codec='pickle'"):
+                Queue.open("q", any_owner=True)
             for how in (Queue, Queue.open):
-                with pytest.raises(SegmentMismatch, match=r"open it with codec='pickle'"):
-                    how("q", any_owner=True)
                 with how("q", any_owner=True, codec="pickle") as again:
                     assert again.qsize() == 1
 
@@ -162,9 +162,10 @@ class TestTrust:
         with Queue("q", codec="bytes", any_owner=True), Queue.open("q", any_owner=True) as again:
             assert again.codec == "bytes"
 
-    def test_one_that_is_new_takes_them(self) -> None:
-        with pytest.raises(SegmentMismatch, match="pickle"):
+    def test_one_that_may_be_new_must_say_what_it_is(self, runtime_directory: Path) -> None:
+        with pytest.raises(ValueError, match=r"codec='pickle' if you trust"):
             Queue("q", any_owner=True)
+        assert not list(runtime_directory.iterdir())
         with Queue("other", any_owner=True, codec="pickle") as queue:
             queue.put({1})
             assert queue.get() == {1}
@@ -198,8 +199,8 @@ class TestTrust:
             for how in (Queue, Queue.open):
                 with pytest.raises(PermissionError):
                     how("q")
-                with pytest.raises(SegmentMismatch, match=r"codec='pickle'"):
-                    how("q", any_owner=True)
+            with pytest.raises(SegmentMismatch, match=r"codec='pickle'"):
+                Queue.open("q", any_owner=True)
 
 
 class TestTravel:

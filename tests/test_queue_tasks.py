@@ -122,9 +122,8 @@ class TestCalls:
                 raise TimeoutError("its own")
 
         async def main() -> None:
-            with Queue() as queue:
-                with pytest.raises(TimeoutError, match="its own"):
-                    await queue.put_async(Late())
+            with Queue() as queue, pytest.raises(TimeoutError, match="its own"):
+                await queue.put_async(Late())
 
         run(main)
 

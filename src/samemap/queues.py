@@ -106,7 +106,12 @@ class Queue(Closing, Compiled):
             raise TypeError(f"the first argument of a Queue is its name, not {name}: say maxsize={name}")
         choice: Choice = {"shape": shape, "dtype": dtype, "type": type, "codec": codec}
         room: Room = {"maxsize": maxsize, "max_bytes": max_bytes, "max_attempts": max_attempts}
-        own = (choice, not options.get("any_owner", False))
+        if (any_owner := options.get("any_owner", False)) and not any(value is not None for value in choice.values()):
+            raise ValueError(
+                "with any_owner, say what the jobs are: codec='pickle' if you trust whoever made the queue, because "
+                "unpickling can run any program; or open() it, which takes all else as it is"
+            )
+        own = (choice, not any_owner)
         return cls._make("open-or-create", name, own, cls._plan(choice, room), **options)
 
     @classmethod
