@@ -157,7 +157,7 @@ class TestDeadLetters:
         with Queue(max_attempts=2) as queue:
             queue.put_many(["bad", "good"])
             for attempt in (1, 2):
-                with pytest.raises(ZeroDivisionError), queue.lease() as job:
+                with pytest.raises(ZeroDivisionError), queue.lease() as job:  # noqa: PT012 - the block is what is tested
                     assert (job.value, job.attempt) == ("bad", attempt)
                     raise ZeroDivisionError
             assert queue.get() == "good"
@@ -273,7 +273,7 @@ class TestLeaseTime:
                 assert queue.get(timeout=60) == "slow"
             # An error of the block's own is not replaced.
             queue.put("slow")
-            with pytest.raises(KeyError), queue.lease(lease_time=0.02):
+            with pytest.raises(KeyError), queue.lease(lease_time=0.02):  # noqa: PT012 - the block is what is tested
                 assert queue.get(timeout=60) == "slow"
                 raise KeyError
 
