@@ -413,6 +413,9 @@ class TestChoosing:
         [
             ({}, "bytes", 64 << 10),
             ({"max_message": 100}, "bytes", 100),
+            ({"default": "pickle"}, "pickle", 64 << 10),
+            ({"default": "pickle", "codec": "bytes"}, "bytes", 64 << 10),
+            ({"default": "pickle", "shape": 3}, "numpy", 24),
             ({"codec": "bytes"}, "bytes", 64 << 10),
             ({"shape": (480, 640, 3), "dtype": "u1"}, "numpy", 480 * 640 * 3),
             ({"shape": 3}, "numpy", 24),

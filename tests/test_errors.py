@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import pickle
+import queue
+import sys
 import threading
 import time
 
 import pytest
 
 import samemap
-from samemap import AcquireTimeout, BrokenBarrierError, Holder, OwnerDied, SegmentMismatch, SegmentTruncated, errors
+from samemap import (
+    AcquireTimeout,
+    BrokenBarrierError,
+    Empty,
+    Full,
+    Holder,
+    LeaseLost,
+    OwnerDied,
+    PeerDied,
+    SegmentMismatch,
+    SegmentTruncated,
+    ShutDown,
+    errors,
+)
 
 MOMENT = time.mktime((2024, 5, 6, 7, 8, 9, 0, 0, -1))
 HOLDER = Holder(7, "python jobs.py", MOMENT, True, None)
@@ -49,6 +64,11 @@ def test_a_broken_barrier_says_why() -> None:
         OwnerDied("/run/jobs", 7, "python jobs.py", MOMENT),
         AcquireTimeout("Lock 'jobs'", 1.5, HOLDER),
         BrokenBarrierError("pid 7 died"),
+        Empty("Queue 'jobs': no job came in time"),
+        Full("Queue 'jobs': 3 of 3 jobs wait"),
+        LeaseLost("Queue 'jobs': pid 7 has job 3 by now"),
+        PeerDied("pid 7 died with request 3"),
+        ShutDown("Queue 'jobs': it was shut down"),
     ],
 )
 def test_errors_travel(error: Exception) -> None:
@@ -60,6 +80,10 @@ def test_errors_travel(error: Exception) -> None:
 def test_the_rest_derives_from_pythons_own() -> None:
     assert issubclass(SegmentMismatch, ValueError)
     assert issubclass(SegmentTruncated, OSError)
+    assert issubclass(PeerDied, ConnectionError)
+    assert issubclass(Empty, queue.Empty)
+    assert issubclass(Full, queue.Full)
+    assert issubclass(ShutDown, queue.ShutDown if sys.version_info >= (3, 13) else Exception)
 
 
 @pytest.mark.parametrize("module", [samemap, errors])

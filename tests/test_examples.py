@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from programs import EXAMPLES, output
+from programs import EXAMPLES, interrupted, line, output
 
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -24,7 +26,7 @@ ALONE = {
     "frames": "looked at 100 frames of 921600 bytes, none copied\n",
     "typed": "the robot goes to (3.0, 4.0)\nthe robot stops: a wall\n",
 }
-TOGETHER = {"writer", "reader", "handle_over_socket", "bell"}
+TOGETHER = {"writer", "reader", "handle_over_socket", "bell", "queue_producer", "queue_worker"}
 #: tests/test_example_pipeline.py runs these.
 PIPELINE = {"camera", "detector", "recorder", "live_view", "web_stream", "sensor", "dashboard"}
 
@@ -88,3 +90,30 @@ def test_bell_tells_of_a_c_program_that_fails(example: Start, runtime_directory:
     assert (bell.returncode, out) == (1, "")
     assert err == "the C program ended early, with status 1\n"
     assert list(runtime_directory.iterdir()) == []
+
+
+def test_queue_workers_share_the_numbers_and_take_over_from_the_dead(example: Start, runtime_directory: Path) -> None:
+    dead, living = example("queue_worker"), example("queue_worker")
+    producer = example("queue_producer", 150)
+    lines = [line(dead), line(living)]
+    dead.kill()
+    assert dead.stdout is not None
+    # It may have died in the middle of a line.
+    lines += [text for text in dead.stdout.read().splitlines(keepends=True) if text.endswith("\n")]
+    assert output(producer).startswith("all 150 done; came back from workers: ")
+    lines += output(living).splitlines()
+    found = {}
+    for text in lines:
+        told = re.fullmatch(r"(\d+) = ([\d x]+) \(attempt [12]\)\n?", text)
+        assert told, text
+        assert math.prod(map(int, told[2].split(" x "))) == int(told[1])
+        found[told[1]] = told[2]
+    assert len(found) == 150
+    assert list(runtime_directory.iterdir()) == []
+
+
+def test_queue_worker_ends_quietly_at_ctrl_c(example: Start) -> None:
+    producer, worker = example("queue_producer", 10**9), example("queue_worker")
+    assert " = " in line(worker)
+    interrupted(worker)
+    producer.kill()

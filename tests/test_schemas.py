@@ -390,6 +390,12 @@ class TestOtherCodecs:
         assert "codec='pickle'" in told
         assert "open it with codec='pickle', or give yours another name" in refusal(schema, type=Pose)
 
+    def test_or_the_file_must_be_trusted(self) -> None:
+        schema = schema_of(codec="pickle")
+        assert recorded(schema, "Queue", trusted=True).name == "pickle"
+        assert recorded(schema_of(), "Queue", trusted=True).name == "bytes"
+        assert "open it without type= to take it as it is" in refusal(schema, type=Pose, trusted=True)
+
     @pytest.mark.parametrize(
         ("found", "asked", "line"),
         [

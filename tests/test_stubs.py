@@ -34,6 +34,7 @@ MODULES = (
     "samemap.namespaces",
     "samemap.ownership",
     "samemap.pickles",
+    "samemap.queues",
     "samemap.readwritelock",
     "samemap.region",
     "samemap.segments",

@@ -15,7 +15,7 @@ The floors, from the ground up; imports run downwards only:
 - ``samemap.errors``: what is raised beside Python's own errors.
 - ``samemap.dtypes``, ``samemap.typeinfo``, ``samemap.pickles``, ``samemap.fitting``, ``samemap.encodings``,
   ``samemap.codecs``: how objects become bytes and come back.
-- ``samemap.traffic``: what topics tell of themselves.
+- ``samemap.traffic``, ``samemap.workload``: what topics and queues tell of themselves.
 - ``samemap.travel``: how objects go to other processes.
 - ``samemap.departure``: leaving rosters when the process ends.
 - ``samemap.aio``: waiting in asyncio, on one thread.
@@ -26,6 +26,7 @@ The floors, from the ground up; imports run downwards only:
   ``samemap.counters``: an object or two each.
 - ``samemap.subscriptions``, ``samemap.topics``: `Topic`, messages from many to many, and who reads them.
 - ``samemap.latest``: `Latest`, the newest value.
+- ``samemap.queues``: `Queue`, each job to one worker.
 - ``samemap.waiting``: waiting for several of them.
 - ``samemap.conditions``: `Condition`, which has a lock.
 - ``samemap.namespaces``: `Namespace`, many objects in one file.
@@ -48,11 +49,14 @@ from .waiting import wait, wait_async
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .errors import BrokenBarrierError, Empty, Full
+    from ._core import DeadLetter, Job
+    from .errors import BrokenBarrierError, Empty, Full, LeaseLost, PeerDied, ShutDown
     from .latest import Latest, LatestStats
+    from .queues import Queue
     from .subscriptions import Subscription
     from .topics import Topic
     from .traffic import Publisher, Subscriber, TopicStats
+    from .workload import Lease, QueueStats, Worker
 
 __all__ = [
     "PAGE_SIZE",
@@ -65,13 +69,17 @@ __all__ = [
     "ConditionStats",
     "Counter",
     "CounterStats",
+    "DeadLetter",
     "Empty",
     "Event",
     "EventStats",
     "Full",
     "Holder",
+    "Job",
     "Latest",
     "LatestStats",
+    "Lease",
+    "LeaseLost",
     "Loan",
     "Lock",
     "LockStats",
@@ -79,7 +87,10 @@ __all__ = [
     "NamespaceStats",
     "OwnerDied",
     "Participant",
+    "PeerDied",
     "Publisher",
+    "Queue",
+    "QueueStats",
     "RLock",
     "ReadWriteLock",
     "ReadWriteLockStats",
@@ -91,29 +102,40 @@ __all__ = [
     "Semaphore",
     "SemaphoreStats",
     "Share",
+    "ShutDown",
     "Subscriber",
     "Subscription",
     "Topic",
     "TopicStats",
+    "Worker",
     "__version__",
     "wait",
     "wait_async",
 ]
 
 
-#: What is imported only when somebody asks for it, and from where: errors that import threading, and topics, with their
-#: codecs, which cost as much as all of the lock family.
+#: What is imported only when somebody asks for it, and from where: errors that import threading, and topics and queues,
+#: with their codecs, which cost as much as all of the lock family.
 _LATER = {
     "BrokenBarrierError": "errors",
+    "DeadLetter": "_core",
     "Empty": "errors",
     "Full": "errors",
+    "Job": "_core",
     "Latest": "latest",
     "LatestStats": "latest",
+    "Lease": "workload",
+    "LeaseLost": "errors",
+    "PeerDied": "errors",
     "Publisher": "traffic",
+    "Queue": "queues",
+    "QueueStats": "workload",
+    "ShutDown": "errors",
     "Subscriber": "traffic",
     "Subscription": "subscriptions",
     "Topic": "topics",
     "TopicStats": "traffic",
+    "Worker": "workload",
 }
 
 

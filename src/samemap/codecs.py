@@ -58,6 +58,7 @@ def choose(
     type: Any = None,  # noqa: A002 - what users call it
     codec: CodecName | None = None,
     max_message: int | None = None,
+    default: Literal["bytes", "pickle"] = "bytes",
 ) -> tuple[Codec, int]:
     """Choose the codec of something new.
 
@@ -66,8 +67,9 @@ def choose(
         dtype: Messages are arrays of this dtype; single elements if there is no ``shape``.
         type: Messages are objects of this type.
         codec: ``"pickle"`` for any object; ``"msgspec"`` for what msgspec knows, without a type; others go with the
-            above by themselves. With nothing at all, messages are bytes.
+            above by themselves.
         max_message: Bytes of the largest message, where they differ; 64 KiB if it is not given.
+        default: What messages are with nothing at all of the above.
 
     Returns:
         The codec, and the bytes that a slot needs.
@@ -85,7 +87,7 @@ def choose(
         Traceback (most recent call last):
         ValueError: shape= makes no sense with codec='pickle': ...
     """
-    name = _wanted(shape, dtype, type, codec) or "bytes"
+    name = _wanted(shape, dtype, type, codec) or default
     if name == "numpy":
         if shape is None and dtype is None:
             raise ValueError("codec='numpy' makes no sense alone: say shape= and dtype=")
@@ -140,6 +142,7 @@ def recorded(
     dtype: DTypeLike | None = None,
     type: Any = None,  # noqa: A002 - what users call it
     codec: CodecName | None = None,
+    trusted: bool = False,
 ) -> Codec:
     """Make the codec of something that exists, as its file describes it.
 
@@ -150,6 +153,7 @@ def recorded(
         dtype: The dtype.
         type: The type. Without it, objects come back as dictionaries, lists, numbers and text.
         codec: The codec. ``"pickle"`` must be asked for, because it can run any program.
+        trusted: Whether all who can write to the file are trusted, so that pickles need not be asked for.
 
     Returns:
         The codec.
@@ -177,7 +181,7 @@ def recorded(
             "open it with the version that made it"
         )
     wanted = _wanted(shape, dtype, type, codec)
-    if name == "pickle" and wanted is None:
+    if name == "pickle" and wanted is None and not trusted:
         raise SegmentMismatch(
             f"{called} has messages that are pickles, and unpickling can run any program: if you trust all who can "
             "write to it, open it with codec='pickle'"
@@ -197,7 +201,8 @@ def recorded(
         lines = []
     if lines:
         options = _named(shape=shape, dtype=dtype, type=type, codec=codec)
-        cure = "open it with codec='pickle'" if name == "pickle" else f"open it without {options} to take it as it is"
+        must_ask = name == "pickle" and not trusted
+        cure = "open it with codec='pickle'" if must_ask else f"open it without {options} to take it as it is"
         raise SegmentMismatch(
             "\n".join(
                 [

@@ -11,10 +11,21 @@ from ._core import SegmentMismatch, SegmentTruncated
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .brokenbarrier import BrokenBarrierError
-    from .exhaustion import Empty, Full
+    from .exhaustion import Empty, Full, LeaseLost, PeerDied, ShutDown
     from .records import Holder
 
-__all__ = ["AcquireTimeout", "BrokenBarrierError", "Empty", "Full", "OwnerDied", "SegmentMismatch", "SegmentTruncated"]
+__all__ = [
+    "AcquireTimeout",
+    "BrokenBarrierError",
+    "Empty",
+    "Full",
+    "LeaseLost",
+    "OwnerDied",
+    "PeerDied",
+    "SegmentMismatch",
+    "SegmentTruncated",
+    "ShutDown",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -24,7 +35,7 @@ def __getattr__(name: str) -> object:
 
         globals()[name] = BrokenBarrierError
         return BrokenBarrierError
-    if name in ("Empty", "Full"):
+    if name in ("Empty", "Full", "LeaseLost", "PeerDied", "ShutDown"):
         from . import exhaustion
 
         found = globals()[name] = getattr(exhaustion, name)

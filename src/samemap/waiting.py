@@ -23,12 +23,12 @@ def wait(objects: Iterable[T], timeout: float | None = None) -> list[T]:
 
     An event is ready when it is set, a lock when an acquire would succeed at once (to write, of a `ReadWriteLock`; dead
     holders count as none), a semaphore when it has a permit, a subscription when there is a message for it, a newest
-    value when there is a newer one than this handle has got. By the time the caller acts on it, another may have
-    been faster.
+    value when there is a newer one than this handle has got, a queue when there is a job, or it was shut down. By the
+    time the caller acts on it, another may have been faster.
 
     Args:
-        objects: Any of `Event`, `Lock`, `RLock`, `ReadWriteLock`, `Semaphore`, `BoundedSemaphore`, `Subscription` and
-            `Latest`.
+        objects: Any of `Event`, `Lock`, `RLock`, `ReadWriteLock`, `Semaphore`, `BoundedSemaphore`, `Subscription`,
+            `Latest` and `Queue`.
         timeout: Seconds; ``None`` waits for ever, 0 only looks.
 
     Returns:

@@ -1,0 +1,88 @@
+"""What queues tell of themselves, of those who work for them, and of the jobs in their hands."""
+
+from __future__ import annotations
+
+from .records import Record
+
+# Not from typing, whose import alone costs as much as the interpreter's own start.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._core import Participant
+
+__all__ = ["Lease", "QueueStats", "Worker"]
+
+
+class QueueStats(Record):
+    """What is known of a queue, at one moment.
+
+    Attributes:
+        depth: Jobs that wait for a worker.
+        leased: Jobs in the hands of workers that have not acknowledged them.
+        held: Jobs that are done, and of whose messages a view still lives.
+        dead: Dead letters.
+        puts: How many jobs were put.
+        gets: How many times one was taken.
+        done: How many were acknowledged.
+        returned: How many times one was given back, or came back from a worker that died or was too late.
+        bytes: How many bytes the messages had, in all.
+        maxsize: How many jobs there is room for.
+        max_bytes: How many bytes of large messages there is room for.
+        free_bytes: How many of them are free.
+        waiting: How many threads and tasks sleep for it.
+        participants: How many living processes have it open for more than looking.
+        shut_down: Whether it was shut down.
+    """
+
+    depth: int
+    leased: int
+    held: int
+    dead: int
+    puts: int
+    gets: int
+    done: int
+    returned: int
+    bytes: int
+    maxsize: int
+    max_bytes: int
+    free_bytes: int
+    waiting: int
+    participants: int
+    shut_down: bool
+
+
+class Lease(Record):
+    """A job in the hands of a worker.
+
+    Attributes:
+        seq: The number of the job.
+        attempt: Which attempt this is, from 1.
+        since: When the worker took it, in seconds since 1970.
+    """
+
+    seq: int
+    attempt: int
+    since: float
+
+
+class Worker(Record):
+    """A process that has put jobs into a queue, or taken some.
+
+    Attributes:
+        participant: The process; ``None`` where the roster does not know it any more.
+        puts: How many jobs it has put.
+        gets: How many times it has taken one.
+        done: How many it has acknowledged.
+        returned: How many it has given back.
+        bytes: How many bytes the messages had that it has put.
+        last: When it last did any of this, in seconds since 1970; 0 when it never did.
+        leases: What it has in its hands.
+    """
+
+    participant: Participant | None
+    puts: int
+    gets: int
+    done: int
+    returned: int
+    bytes: int
+    last: float
+    leases: tuple[Lease, ...]

@@ -1,0 +1,293 @@
+"""Producers and workers killed with SIGKILL, stopped, or gone without a word: the others go on, and no job is lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+import time
+import zlib
+
+import pytest
+from workers import Worker, workers
+
+from samemap import Empty, Full, LeaseLost, Queue
+
+#: Seconds. It is 0.05 on an idle machine; how long it really takes is for the benchmarks.
+SOON = 1.0
+LARGE = 50_000
+
+MAKE = f"import asyncio; import numpy as np; jobs = Queue('jobs', maxsize=4, max_bytes={1 << 20})"
+
+#: How another one may wait for a job, and what it then gets.
+WAITS = {
+    "get": ("jobs.get()", "job"),
+    "get_many": ("jobs.get_many(9)", ["job"]),
+    "lease": ("(job := jobs.lease()).value, job.attempt, job.done()", ("job", 2, None)),
+    "get_async": ("asyncio.run(jobs.get_async())", "job"),
+    "wait": ("wait([jobs]) == [jobs]", True),
+    "loop": ("next(iter(jobs))", "job"),
+}
+each_wait = pytest.mark.parametrize(("wait", "got"), WAITS.values(), ids=WAITS)
+
+
+class TestLeases:
+    @each_wait
+    def test_who_waits_gets_the_job_of_the_dead(self, wait: str, got: object) -> None:
+        with Queue("jobs", maxsize=4, max_bytes=1 << 20) as jobs, workers(2, MAKE) as (holder, waiter):
+            jobs.put("job")
+            holder.do("job = jobs.lease()")
+            waiter.wait_in(wait, jobs)
+            assert not waiter.answers(0.06)
+            killed = holder.kill()
+            assert waiter.answer() == got
+            assert time.monotonic() - killed < SOON
+
+    def test_who_comes_after_the_death_gets_it_too(self) -> None:
+        with Queue("jobs", maxsize=4) as jobs, workers(1, "jobs = Queue('jobs')") as (holder,):
+            jobs.put("job")
+            holder.do("job = jobs.lease()")
+            holder.killed()
+            with jobs.lease(60) as job:
+                assert (job.value, job.attempt) == ("job", 2)
+            stats = jobs.stats()
+            assert (stats.depth, stats.leased, stats.done, stats.returned) == (0, 0, 1, 1)
+
+    @pytest.mark.parametrize("end", ["sys.exit()", "os._exit(0)", "leave", "close"])
+    def test_who_ends_otherwise_keeps_nothing_either(self, end: str) -> None:
+        with Queue("jobs") as jobs, workers(1, "import os, sys; jobs = Queue('jobs')") as (holder,):
+            jobs.put("job")
+            holder.do("job = jobs.lease()")
+            if end == "close":
+                holder.do("jobs.close(); del job; jobs = None")
+            elif end == "leave":
+                holder.leave()
+            else:
+                holder.tell(end)
+                if end == "sys.exit()":
+                    holder.answers(30)
+                    holder.leave()
+                assert holder.ends()
+            with jobs.lease(60) as job:
+                assert (job.value, job.attempt) == ("job", 2)
+
+    def test_a_stopped_one_lives_until_it_is_killed(self) -> None:
+        with Queue("jobs") as jobs, workers(2, "jobs = Queue('jobs')") as (holder, waiter):
+            jobs.put("job")
+            holder.do("job = jobs.lease()")
+            holder.stop()
+            with pytest.raises(Empty):
+                jobs.get(timeout=0.2)
+            waiter.wait_in("jobs.get()", jobs)
+            assert not waiter.answers(0.06)
+            killed = holder.kill()
+            assert waiter.answer() == "job"
+            assert time.monotonic() - killed < SOON
+
+    def test_or_until_its_lease_ends(self) -> None:
+        with Queue("jobs") as jobs, workers(1, "jobs = Queue('jobs')") as (holder,):
+            jobs.put("job")
+            holder.do("job = jobs.lease(lease_time=0.3)")
+            holder.stop()
+            with jobs.lease(60) as job:
+                assert (job.value, job.attempt) == ("job", 2)
+            holder.resume()
+            with pytest.raises(LeaseLost):
+                holder.do("job.done()")
+            assert holder.do("job.state") == "lost"
+            assert jobs.stats().done == 1
+
+    def test_a_job_that_kills_each_worker_is_a_dead_letter(self) -> None:
+        make = "jobs = Queue('jobs')"
+        with Queue("jobs", max_attempts=3) as jobs:
+            jobs.put("deadly")
+            for attempt in (1, 2, 3):
+                with workers(1, make) as (worker,):
+                    assert worker.do("(job := jobs.lease(60)).value, job.attempt") == ("deadly", attempt)
+                    worker.killed()
+            # Who waits looks after the dead.
+            with pytest.raises(Empty):
+                jobs.get(timeout=0.5)
+            with workers(1, make) as (other,):
+                assert other.do("[(letter.value, letter.attempt) for letter in jobs.dead_letters()]") == [("deadly", 3)]
+                assert other.do("jobs.dead_letters()[0].replay()") is True
+            assert jobs.get(timeout=60) == "deadly"
+
+    def test_of_many_only_those_of_the_dead_come_back(self) -> None:
+        with Queue("jobs") as jobs, workers(4, "jobs = Queue('jobs')") as some:
+            jobs.put_many(range(40))
+            for worker in some:
+                worker.do("leases = [jobs.lease() for _ in range(10)]")
+            had = {worker.pid: worker.do("[job.value for job in leases]") for worker in some}
+            dead, living = some[::2], some[1::2]
+            for worker in dead:
+                worker.killed()
+            back = []
+            while len(back) < 20:
+                back += jobs.get_many(20, 60)
+            assert sorted(back) == sorted(n for worker in dead for n in had[worker.pid])
+            assert jobs.stats().leased == 20
+            for worker in living:
+                worker.do("[job.done() for job in leases]")
+            assert (jobs.stats().leased, jobs.stats().done) == (0, 40)
+            with pytest.raises(Empty):
+                jobs.get_nowait()
+
+
+class TestWaiting:
+    @each_wait
+    def test_those_that_die_asleep_take_nothing_with_them(self, wait: str, got: object) -> None:
+        with Queue("jobs", maxsize=4, max_bytes=1 << 20) as jobs, workers(3, MAKE) as (dead, stopped, living):
+            for worker in (dead, stopped, living):
+                worker.wait_in(wait, jobs)
+            dead.killed()
+            stopped.stop()
+            # Whoever it wakes.
+            jobs.put("job")
+            expected = str(got).replace("2", "1")
+            assert str(living.answer(SOON)) == expected
+            stopped.resume()
+            if jobs.empty():
+                jobs.put("job")
+            assert str(stopped.answer()) == expected
+
+    def test_those_that_die_waiting_for_room_leave_no_trace(self) -> None:
+        with Queue("jobs", maxsize=1) as jobs, workers(2, "jobs = Queue('jobs')") as (dead, living):
+            jobs.put("first")
+            for worker, word in ((dead, "dead"), (living, "living")):
+                worker.wait_in(f"jobs.put('{word}')", jobs)
+            dead.killed()
+            assert jobs.get() == "first"
+            living.answer(SOON)
+            assert jobs.get() == "living"
+            assert (jobs.qsize(), jobs.stats().puts) == (0, 2)
+
+    def test_those_that_die_joining_neither(self) -> None:
+        with Queue("jobs") as jobs, workers(2, "jobs = Queue('jobs')") as (dead, living):
+            jobs.put(1)
+            for worker in (dead, living):
+                worker.wait_in("jobs.join(60)", jobs)
+            dead.killed()
+            with jobs.lease():
+                pass
+            assert living.answer() is True
+
+
+class TestRoom:
+    def test_that_a_dead_one_s_views_kept_comes_back(self) -> None:
+        with Queue("jobs", maxsize=4, max_bytes=1 << 20) as jobs, workers(2, MAKE) as (holder, putter):
+            putter.do("image = np.zeros(100_000); jobs.put(image)")
+            holder.do("view = jobs.get()")
+            assert jobs.stats().held == 1
+            with pytest.raises(Full):
+                putter.do("jobs.put(image, timeout=0.1)")
+            putter.wait_in("jobs.put(image)", jobs)
+            killed = holder.kill()
+            putter.answer()
+            assert time.monotonic() - killed < SOON
+            assert jobs.get().shape == (100_000,)
+            assert (jobs.stats().held, jobs.stats().free_bytes) == (0, jobs.max_bytes)
+
+    def test_a_stopped_one_keeps_its_own_and_no_more(self) -> None:
+        with Queue("jobs", maxsize=4, max_bytes=1 << 20) as jobs, workers(1, MAKE) as (holder,):
+            jobs.put(bytes(LARGE))
+            holder.do(f"jobs.put(np.full({LARGE} // 8, 7.0)); jobs.get(); view = jobs.get()")
+            holder.stop()
+            for n in range(100):
+                jobs.put(b"%d" % n * LARGE, timeout=10)
+                assert jobs.get(timeout=10) == b"%d" % n * LARGE
+            holder.resume()
+            assert holder.do("float(view.min()), float(view.max())") == (7.0, 7.0)
+
+
+#: Messages that say who sent them, which of his they are, and whether they are whole.
+HEAD = struct.Struct("<QQI")
+PRODUCE = """
+import random, struct, zlib
+HEAD = struct.Struct('<QQI')
+
+def go(who):
+    chance, n = random.Random(who), 0
+    while True:
+        body = bytes([n % 251]) * chance.choice([0, 10, 100, 200, 5000, 60_000])
+        jobs.put(HEAD.pack(who, n, zlib.crc32(body)) + body)
+        n += 1
+"""
+
+
+def check(job: bytes, last: dict[int, int]) -> None:
+    """Raise if a message is torn, or there twice, or one before it is missing."""
+    who, n, crc = HEAD.unpack(job[: HEAD.size])
+    assert zlib.crc32(job[HEAD.size :]) == crc, f"job {n} of {who} is torn"
+    assert n == last.get(who, -1) + 1, f"job {n} of {who} after {last.get(who)}"
+    last[who] = n
+
+
+class TestProducers:
+    def test_that_die_in_a_put_tear_nothing_and_keep_no_room(self) -> None:
+        chance = random.Random(3)
+        make = f"jobs = Queue.open('jobs')\n{PRODUCE}"
+        with Queue("jobs", codec="bytes", maxsize=8, max_bytes=1 << 18) as jobs:
+            last: dict[int, int] = {}
+            for turn in range(40):
+                with workers(2, make) as some:
+                    for me, worker in enumerate(some):
+                        worker.tell(f"go({2 * turn + me})")
+                    for me in range(2):
+                        check(jobs.get(timeout=60), last)
+                        ends = time.monotonic() + 0.02 * chance.random()
+                        while time.monotonic() < ends:
+                            check(jobs.get(timeout=60), last)
+                        some[me].killed()
+            while True:
+                try:
+                    check(jobs.get(timeout=0.2), last)
+                except Empty:
+                    break
+            assert len(last) >= 40
+            stats = jobs.stats()
+            assert (stats.depth, stats.leased, stats.held, stats.dead) == (0, 0, 0, 0)
+            # All the room is there again, in one piece.
+            for n in range(8):
+                jobs.put(b"%d" % n, timeout=10)
+            assert jobs.full()
+            assert jobs.get_many(8) == [b"%d" % n for n in range(8)]
+            jobs.put(bytes(jobs.max_bytes), timeout=10)
+            assert len(jobs.get()) == jobs.max_bytes
+
+    def test_and_workers_that_are_stopped_anywhere_hold_nobody_up(self) -> None:
+        chance = random.Random(4)
+        take = "\ndef take():\n    while True:\n        with jobs.lease() as job: len(job.value)\n"
+        make = f"jobs = Queue.open('jobs')\n{PRODUCE}{take}"
+        with Queue("jobs", codec="bytes", maxsize=16, max_bytes=1 << 20) as jobs, workers(4, make) as some:
+            for me, worker in enumerate(some):
+                worker.tell(f"go({me})" if me < 2 else "take()")
+            for _ in range(100):
+                stopped = some[chance.randrange(4)]
+                time.sleep(0.002 * chance.random())
+                stopped.stop()
+                # Whatever it was at: others put and get.
+                for _ in range(5):
+                    jobs.put(bytes(1000), timeout=10)
+                    jobs.get(timeout=10)
+                stopped.resume()
+                assert not any(worker.answers(0) for worker in some), [w.answer() for w in some if w.answers(0)]
+
+    def test_dead_ones_are_told_of(self) -> None:
+        with Queue("jobs") as jobs, workers(1, "jobs = Queue('jobs')") as (worker,):
+            worker.do("jobs.put_many('abc'); job = jobs.lease()")
+            worker.killed()
+            (found,) = jobs.workers()
+            assert found.participant is not None
+            assert (found.participant.pid, found.participant.alive) == (worker.pid, False)
+            assert (found.puts, found.gets, [lease.seq for lease in found.leases]) == (3, 1, [1])
+            got: list[str] = []
+            while len(got) < 3:
+                got += jobs.get_many(9, 60)
+            assert sorted(got) == ["a", "b", "c"]
+            # Its place goes to the next, and the sums go on.
+            with Worker("jobs = Queue('jobs'); jobs.put('d')") as another:
+                stats = jobs.stats()
+                assert (stats.puts, stats.gets, stats.returned, stats.depth) == (4, 4, 1, 1)
+                alive = [who.participant.pid for who in jobs.workers() if who.participant and who.participant.alive]
+                assert sorted(alive) == sorted([os.getpid(), another.pid])
