@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-__all__ = ["ALIGNMENT", "parts_of", "restored"]
+__all__ = ["ALIGNMENT", "joined", "parts_of", "restored"]
 
 #: Where buffers may start: what vector instructions and cache lines like.
 ALIGNMENT = 64
@@ -45,6 +45,23 @@ def parts_of(value: object) -> tuple[Buffer, ...]:
     """
     buffers: list[pickle.PickleBuffer] = []
     pickled = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return joined(pickled, buffers)
+
+
+def joined(pickled: bytes, buffers: list[pickle.PickleBuffer]) -> tuple[Buffer, ...]:
+    """Lay out a pickle and its buffers as a message.
+
+    Args:
+        pickled: The pickle.
+        buffers: What it left to its ``buffer_callback``.
+
+    Returns:
+        As `parts_of`.
+
+    Example:
+        >>> [len(part) for part in joined(pickle.dumps(4, protocol=5), [])]
+        [16, 5]
+    """
     if not buffers:
         return _HEAD.pack(0, len(pickled)), pickled
     raw = [buffer.raw() for buffer in buffers]

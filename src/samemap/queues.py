@@ -310,7 +310,7 @@ class Queue(Closing, Compiled):
                 if size < 0:
                     size = self._size(obj)
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if not await aio.finished(self, self.begin_put(size), left):
+                if not await aio.finished(self, self._begin_put(size), left):
                     raise
             else:
                 return
@@ -407,7 +407,7 @@ class Queue(Closing, Compiled):
             >>> asyncio.run(Queue().join_async())
             True
         """
-        pending = self.begin_join()
+        pending = self._begin_join()
         if not await aio.finished(self, pending, timeout):
             return False
         # Raises what ended the wait, if that was no good.
@@ -417,7 +417,7 @@ class Queue(Closing, Compiled):
     async def _comes(self, deadline: float | None) -> bool:
         """Wait until there may be a job."""
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        return await aio.finished(self, self.begin_get(), left)
+        return await aio.finished(self, self._begin_get(), left)
 
     def _size(self, obj: Any) -> int:
         """Return how many bytes its message has."""

@@ -535,7 +535,8 @@ impl<'a> Store<'a> {
     #[inline]
     pub fn is_full(&self, lane: usize) -> bool {
         let (head, most) = (self.lanes[lane].head(), self.most(lane) as u64);
-        let is_full = || self.ring(lane).next_known() >= head.load(Ordering::Acquire).saturating_add(most);
+        let is_full =
+            || self.ring(lane).newest() >= head.load(Ordering::Acquire).saturating_add(most).saturating_sub(1);
         // What was taken by those who did not say so is found by a look.
         is_full() && {
             let _ = self.look(lane);

@@ -290,7 +290,7 @@ impl Depot {
         route: Route,
         timeout: Timeout,
     ) -> PyResult<Option<(Grip, u64)>> {
-        let put = self.put_quietly(py, message, route, timeout)?;
+        let put = self.put_quietly(py, message, route, timeout, || Ok(()))?;
         if let Some((_, seq)) = put {
             self.store()?.announce(route.lane, seq, false);
             self.store()?.count_puts(self.object.tag()?, 1, message.len() as u64);
@@ -298,7 +298,7 @@ impl Depot {
         Ok(put)
     }
 
-    /// As [`put`](Self::put), but tells nobody.
+    /// As [`put`](Self::put), but tells nobody; has the caller tell of earlier ones before it waits.
     #[inline]
     pub(crate) fn put_quietly(
         &self,
@@ -306,6 +306,7 @@ impl Depot {
         message: &Message<'_>,
         route: Route,
         timeout: Timeout,
+        mut before_waiting: impl FnMut() -> PyResult<()>,
     ) -> PyResult<Option<(Grip, u64)>> {
         let length = message.len();
         if length > self.storage.longest() {
@@ -329,6 +330,7 @@ impl Depot {
             if over {
                 return Err(exhaustion::full_queue(py, self.segment(), &store));
             }
+            before_waiting()?;
             let blocks = self.storage.blocks_for(length);
             let mut operation = self.object.operation(Wanted::Space(route.lane, route.number, blocks));
             let came = drive(py, &self.object.handle, timeout, &mut operation)?.is_some();

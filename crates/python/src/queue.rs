@@ -1,5 +1,6 @@
 //! `samemap._core.Queue`, the base of `samemap.Queue`.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
@@ -31,11 +32,12 @@ closing!(Queue, depot.object);
 /// A job: place, number, state, tag, attempt, bytes, put, taken, seconds left of the lease, lane.
 pub(crate) type JobRow = (usize, u64, &'static str, u32, u32, u64, f64, f64, Option<f64>, u16);
 
-/// A worker: tag, puts, gets, done, returned, bytes, acknowledged.
-pub(crate) type WorkerRow = (u32, u64, u64, u64, u64, u64, u64);
+/// A worker: tag, puts, jobs taken out, those of them that are done, returned, bytes.
+pub(crate) type WorkerRow = (u32, u64, u64, u64, u64, u64);
 
-/// Puts, gets, done, returned, bytes, depth, leased, held, dead letters, free places, free bytes, acknowledged.
-pub(crate) type TotalsRow = (u64, u64, u64, u64, u64, usize, usize, usize, usize, usize, usize, u64);
+/// Puts, jobs taken out, those of them that are done, returned, bytes, depth, leased, held, dead letters, free places, free
+/// bytes.
+pub(crate) type TotalsRow = (u64, u64, u64, u64, u64, usize, usize, usize, usize, usize, usize);
 
 /// The end of a lease, on the monotonic clock in nanoseconds; 0 for never.
 pub(crate) fn end_of(lease_time: Option<f64>) -> PyResult<u64> {
@@ -98,7 +100,9 @@ impl Depot {
         self.check_open()?;
         let rows = self.store()?.work().map(|work| {
             let tag = work.tag.map_or(0, |tag| tag.word());
-            (tag, work.puts, work.gets, work.done, work.returned, work.bytes, work.acknowledged)
+            // What was leased is taken out when it is done.
+            let (gets, done) = (work.gets.wrapping_add(work.acknowledged), work.done.wrapping_add(work.acknowledged));
+            (tag, work.puts, gets, done, work.returned, work.bytes)
         });
         let rows = rows.collect();
         self.object.check()?;
@@ -108,11 +112,10 @@ impl Depot {
     pub(crate) fn totals_row(&self) -> PyResult<TotalsRow> {
         self.check_open()?;
         let store = self.store()?;
-        let sum =
-            |of: fn(&samemap_core::worker::Work) -> u64| store.work().map(|work| of(&work)).fold(0, u64::wrapping_add);
-        let (puts, gets, done) = (sum(|work| work.puts), sum(|work| work.gets), sum(|work| work.done));
-        let (returned, bytes, acknowledged) =
-            (sum(|work| work.returned), sum(|work| work.bytes), sum(|work| work.acknowledged));
+        let rows = self.worker_rows()?;
+        let sum = |of: fn(&WorkerRow) -> u64| rows.iter().map(of).fold(0, u64::wrapping_add);
+        let (puts, gets, done) = (sum(|row| row.1), sum(|row| row.2), sum(|row| row.3));
+        let (returned, bytes) = (sum(|row| row.4), sum(|row| row.5));
         let totals = store.totals();
         let free = totals.free_blocks * store.shape().block_size;
         self.object.check()?;
@@ -128,8 +131,35 @@ impl Depot {
             totals.dead,
             totals.free,
             free,
-            acknowledged,
         ))
+    }
+}
+
+/// Jobs that were put, and of which nobody was told yet.
+#[derive(Default)]
+struct Untold {
+    jobs: Cell<u64>,
+    bytes: Cell<u64>,
+    last: Cell<u64>,
+}
+
+impl Untold {
+    /// One more; returns how many.
+    fn add(&self, seq: u64, bytes: usize) -> u64 {
+        self.jobs.set(self.jobs.get() + 1);
+        self.bytes.set(self.bytes.get() + bytes as u64);
+        self.last.set(seq);
+        self.jobs.get()
+    }
+
+    fn tell(&self, depot: &Depot) -> PyResult<()> {
+        let jobs = self.jobs.take();
+        if jobs > 0 {
+            let store = depot.store()?;
+            store.announce(0, self.last.get(), jobs > 1);
+            store.count_puts(depot.object.tag()?, jobs, self.bytes.take());
+        }
+        Ok(())
     }
 }
 
@@ -297,40 +327,27 @@ impl Queue {
     #[pyo3(signature = (values, timeout = None))]
     fn put_many(&self, py: Python<'_>, values: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<usize> {
         /// So many at once, before those who wait are told.
-        const STRETCH: usize = 64;
+        const STRETCH: u64 = 64;
         let timeout = Timeout::new(timeout)?;
         let depot = &self.depot;
-        let (mut done, mut untold, mut bytes, mut last) = (0, 0, 0, 0);
-        let tell = |untold: &mut usize, bytes: &mut u64, last: u64| -> PyResult<()> {
-            if *untold > 0 {
-                let store = depot.store()?;
-                store.announce(0, last, *untold > 1);
-                store.count_puts(depot.object.tag()?, *untold as u64, *bytes);
-                (*untold, *bytes) = (0, 0);
-            }
-            Ok(())
-        };
+        let mut done = 0;
+        let untold = Untold::default();
         let mut put = || -> PyResult<()> {
             for value in values.try_iter()? {
                 let (message, flags) = depot.message(&value?)?;
                 let route = Route { flags, ..Route::default() };
-                if depot.store()?.is_full(0) {
-                    tell(&mut untold, &mut bytes, last)?;
-                }
-                let Some((_, seq)) = depot.put_quietly(py, &message, route, timeout)? else { break };
-                last = seq;
+                let put = depot.put_quietly(py, &message, route, timeout, || untold.tell(depot))?;
+                let Some((_, seq)) = put else { break };
                 done += 1;
-                untold += 1;
-                bytes += message.len() as u64;
-                if untold == STRETCH {
-                    tell(&mut untold, &mut bytes, last)?;
+                if untold.add(seq, message.len()) == STRETCH {
+                    untold.tell(depot)?;
                     py.check_signals()?;
                 }
             }
             Ok(())
         };
         let put = put();
-        tell(&mut untold, &mut bytes, last)?;
+        untold.tell(depot)?;
         match put {
             Err(error) if done > 0 && exhaustion::is_full(py, &error) => Ok(done),
             Err(error) => Err(error),
