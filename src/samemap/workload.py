@@ -22,7 +22,7 @@ class QueueStats(Record):
         dead: Dead letters.
         puts: How many jobs were put.
         gets: How many times one was taken.
-        done: How many were acknowledged.
+        done: How many of them were got, or leased and acknowledged.
         returned: How many times one was given back, or came back from a worker that died or was too late.
         bytes: How many bytes the messages had, in all.
         maxsize: How many jobs there is room for.
@@ -71,10 +71,9 @@ class Worker(Record):
         participant: The process; ``None`` where the roster does not know it any more.
         puts: How many jobs it has put.
         gets: How many times it has taken one.
-        done: How many it has acknowledged.
+        done: How many of them it has got, or leased and acknowledged.
         returned: How many it has given back.
         bytes: How many bytes the messages had that it has put.
-        last: When it last did any of this, in seconds since 1970; 0 when it never did.
         leases: What it has in its hands.
     """
 
@@ -84,5 +83,4 @@ class Worker(Record):
     done: int
     returned: int
     bytes: int
-    last: float
     leases: tuple[Lease, ...]

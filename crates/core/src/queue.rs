@@ -472,6 +472,7 @@ impl<'a> Store<'a> {
             if self.jobs[found.at].change(found.state, leased) {
                 self.raise_head(lane, seq, seq.saturating_add(1));
                 self.jobs[found.at].note_taken(now, until);
+                self.count_take(me);
                 // Not for each of many: who waits for room is best woken for several.
                 let stride = (self.most(lane) as u64 / 8).clamp(1, 64);
                 if seq.is_multiple_of(stride) || self.ring(lane).place(seq.saturating_add(1)) == Place::Ahead {

@@ -97,10 +97,11 @@ impl Job {
 
     #[cold]
     fn over(&self, py: Python<'_>, is: &'static str) -> PyErr {
-        if is == LOST {
-            return self.lost(py);
+        match is {
+            LOST => self.lost(py),
+            DONE => PyValueError::new_err(format!("job {} is done: it is leased no more", self.seq)),
+            _ => exhaustion::lease_lost(py, &format!("job {} is {is}: it is leased no more", self.seq)),
         }
-        PyValueError::new_err(format!("job {} is {is}: it is leased no more", self.seq))
     }
 
     /// Ends it as `end` says; what is not leased any more stays as it is.
@@ -130,6 +131,8 @@ impl Job {
             }
             None => {
                 content.let_go(&store, self.grip, self.tag);
+                // This process may still look at what it was given.
+                state.content = Some(content);
                 LOST
             }
         }
@@ -163,6 +166,7 @@ impl Job {
             }
             Ended::Lost => {
                 content.let_go(&store, self.grip, self.tag);
+                state.content = Some(content);
                 LOST
             }
         }
@@ -244,8 +248,7 @@ impl Job {
     /// Say that it is done. Saying so twice is fine.
     ///
     /// Raises:
-    ///     LeaseLost: Its time was over, and it was given to others.
-    ///     ValueError: It was given back.
+    ///     LeaseLost: Its time was over, and it was given to others; or it was given back.
     fn done(&self, py: Python<'_>) -> PyResult<()> {
         match self.end(|state| self.acknowledge(state)) {
             DONE => self.depot.object.check(),
@@ -269,7 +272,7 @@ impl Job {
     ///
     /// Raises:
     ///     LeaseLost: Its time was over, and it was given to others.
-    ///     ValueError: It is done, or was given back.
+    ///     ValueError: It is done.
     fn bury(&self, py: Python<'_>) -> PyResult<()> {
         match self.end(|state| self.return_it(state, true)) {
             BURIED => Ok(()),
@@ -284,7 +287,7 @@ impl Job {
     ///
     /// Raises:
     ///     LeaseLost: Its time was over, and it was given to others.
-    ///     ValueError: It is done, or was given back; or the number makes no sense.
+    ///     ValueError: It is done, or the number makes no sense.
     fn extend(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
         let until = end_of(Some(seconds))?;
         let is = self.state().is;
@@ -386,7 +389,7 @@ impl DeadLetter {
         let store = self.depot.store()?;
         let held = store.take_dead(self.grip, tag);
         if let Some(held) = held {
-            store.clear(held, tag);
+            store.release(held);
         }
         Ok(held.is_some())
     }

@@ -32,10 +32,10 @@ closing!(Queue, depot.object);
 /// A job: place, number, state, tag, attempt, bytes, put, taken, seconds left of the lease, lane.
 pub(crate) type JobRow = (usize, u64, &'static str, u32, u32, u64, f64, f64, Option<f64>, u16);
 
-/// A worker: tag, puts, jobs taken out, those of them that are done, returned, bytes.
+/// A worker: tag, puts, jobs taken, those of them that are done, returned, bytes.
 pub(crate) type WorkerRow = (u32, u64, u64, u64, u64, u64);
 
-/// Puts, jobs taken out, those of them that are done, returned, bytes, depth, leased, held, dead letters, free places, free
+/// Puts, jobs taken, those of them that are done, returned, bytes, depth, leased, held, dead letters, free places, free
 /// bytes.
 pub(crate) type TotalsRow = (u64, u64, u64, u64, u64, usize, usize, usize, usize, usize, usize);
 
@@ -98,11 +98,9 @@ impl Depot {
 
     pub(crate) fn worker_rows(&self) -> PyResult<Vec<WorkerRow>> {
         self.check_open()?;
-        let rows = self.store()?.work().map(|work| {
-            let tag = work.tag.map_or(0, |tag| tag.word());
-            // What was leased is taken out when it is done.
-            let (gets, done) = (work.gets.wrapping_add(work.acknowledged), work.done.wrapping_add(work.acknowledged));
-            (tag, work.puts, gets, done, work.returned, work.bytes)
+        let rows = self.store()?.work().filter_map(|work| {
+            let done = work.gets.wrapping_add(work.acknowledged);
+            Some((work.tag?.word(), work.puts, work.takes, done, work.returned, work.bytes))
         });
         let rows = rows.collect();
         self.object.check()?;
@@ -584,7 +582,7 @@ impl Queue {
     /// Shut the queue down, for all processes and for good: nothing can be put any more.
     ///
     /// Args:
-    ///     immediate: Nothing can be taken any more, either: what is left stays where it is. Else `get` and `lease` raise as
+    ///     immediate: Nothing can be taken any more, either: what waits is thrown away. Else `get` and `lease` raise as
     ///         soon as it is empty.
     ///
     /// Raises:
@@ -601,7 +599,11 @@ impl Queue {
     #[pyo3(signature = (immediate = false))]
     fn shutdown(&self, immediate: bool) -> PyResult<()> {
         self.depot.object.tag()?;
-        self.depot.store()?.shut_down(immediate);
+        let store = self.depot.store()?;
+        store.shut_down(immediate);
+        if immediate {
+            store.throw_away(self.depot.object.tag()?);
+        }
         self.depot.object.check()
     }
 

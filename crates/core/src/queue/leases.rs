@@ -27,6 +27,21 @@ pub enum Answer {
 }
 
 impl<'a> Store<'a> {
+    /// Throws away what waits in the first lane.
+    pub fn throw_away(&self, me: Tag) {
+        while let Some((found, seq)) = self.look(0) {
+            if self.jobs[found.at].change(found.state, found.state.held(me)) {
+                self.raise_head(0, seq, seq.saturating_add(1));
+                self.release(Grip { at: found.at, state: found.state.held(me) });
+            }
+        }
+        while let Some(found) = self.oldest_returned() {
+            if self.jobs[found.at].change(found.state, found.state.held(me)) {
+                self.release(Grip { at: found.at, state: found.state.held(me) });
+            }
+        }
+    }
+
     // Ending
 
     /// Tells those who wait until all is done, if there is nothing left to take: else whoever takes that tells them.
@@ -47,10 +62,25 @@ impl<'a> Store<'a> {
     /// Frees a job that `me` holds and has no views of.
     #[inline]
     pub fn clear(&self, grip: Grip, me: Tag) {
+        self.free_or_leave(grip, Some(me), false);
+    }
+
+    /// Frees a job that the caller holds; its process may have views from before.
+    pub fn release(&self, grip: Grip) {
+        self.free_or_leave(grip, None, false);
+    }
+
+    /// As [`release`](Self::release), of one that a dead one had: its label may be half written, and its blocks half freed.
+    pub(super) fn recover(&self, grip: Grip) {
+        self.free_or_leave(grip, None, true);
+    }
+
+    #[inline]
+    fn free_or_leave(&self, grip: Grip, without_views: Option<Tag>, thoroughly: bool) {
         let job = &self.jobs[grip.at];
         let mut grip = grip;
         if let Some(keeper) = job.keeper(grip.state.generation())
-            && keeper != me
+            && Some(keeper) != without_views
         {
             let theirs = grip.state.left(keeper);
             if !job.change(grip.state, theirs) {
@@ -65,12 +95,21 @@ impl<'a> Store<'a> {
         }
         let label = job.read();
         job.forget_number();
-        if label.blocks != 0 {
+        if thoroughly {
+            self.free_all(grip);
+        } else if label.blocks != 0 {
             self.free_run(grip, label.first, label.blocks);
         }
         job.change(grip.state, grip.state.free_again());
         self.queue.room.ring_behind_exchange();
         self.tell_finished();
+    }
+
+    #[inline(always)]
+    pub(super) fn count_take(&self, me: Tag) {
+        if let Some(worker) = self.workers.get(me.index()) {
+            worker.count_take(me);
+        }
     }
 
     /// Counts a job that `me` has got. Before it is acknowledged.
@@ -102,10 +141,7 @@ impl<'a> Store<'a> {
             // Whoever has looked at a lease that was over may have guessed that there are views.
             self.let_go(grip.at, generation, me);
         }
-        if let Some(worker) = self.workers.get(me.index()) {
-            worker.count_returned(me);
-        }
-        self.tell_returned();
+        self.tell_returned(me);
         Ended::Done
     }
 
@@ -128,7 +164,16 @@ impl<'a> Store<'a> {
         if most != 0 && state.attempt() >= most { state.dead() } else { state.ready() }
     }
 
-    pub(super) fn tell_returned(&self) {
+    /// Tells that a job is ready again which `of` had.
+    pub(super) fn tell_returned(&self, of: Tag) {
+        if let Some(worker) = self.workers.get(of.index()) {
+            worker.count_returned();
+        }
+        self.tell_ready();
+    }
+
+    /// Tells that a job is ready which no lane names.
+    pub(super) fn tell_ready(&self) {
         // Release [queue.returned]
         self.queue.returned.fetch_add(1, Ordering::SeqCst);
         self.lanes[0].news().ring_one();
@@ -191,6 +236,7 @@ impl<'a> Store<'a> {
             let leased = found.state.leased(me);
             if job.change(found.state, leased) {
                 job.note_taken(now, until);
+                self.count_take(me);
                 return Some((Grip { at: found.at, state: leased }, seq));
             }
         }

@@ -90,16 +90,14 @@ impl<'a> Store<'a> {
                 // It has no views any more, whatever it kept.
                 job.unkeep(state.generation(), gone, false);
                 if job.change(state, self.after(state)) {
-                    self.tell_returned();
+                    self.tell_returned(gone);
                 }
             }
             Phase::Filling | Phase::Leased | Phase::Held => {
                 let held = state.held(me).going();
                 if job.change(state, held) {
                     let grip = Grip { at, state: held };
-                    // Not by its label, which may be half written.
-                    self.free_all(grip);
-                    self.clear(grip, me);
+                    self.recover(grip);
                     // For those who wait for the reply to it.
                     self.wake_callers(job);
                 }
@@ -125,7 +123,7 @@ impl<'a> Store<'a> {
             return;
         }
         if job.change(state, self.after(state)) {
-            self.tell_returned();
+            self.tell_returned(tag);
         } else {
             job.unkeep(generation, tag, true);
             // SeqCst: see `clear`. In its name: it may have been left the job because of the guess.
@@ -137,7 +135,7 @@ impl<'a> Store<'a> {
                 && job.keeper(generation).is_none()
                 && job.change(left, held)
             {
-                self.clear(Grip { at, state: held }, me);
+                self.release(Grip { at, state: held });
             }
         }
     }
@@ -150,7 +148,7 @@ impl<'a> Store<'a> {
         }
         let held = state.held(me).going();
         if job.change(state, held) {
-            self.clear(Grip { at, state: held }, me);
+            self.release(Grip { at, state: held });
         }
     }
 
@@ -231,7 +229,7 @@ impl<'a> Store<'a> {
     pub fn replay(&self, grip: Grip) -> bool {
         let is_there = self.jobs[grip.at].change(grip.state, grip.state.ready_anew());
         if is_there {
-            self.tell_returned();
+            self.tell_ready();
         }
         is_there
     }
