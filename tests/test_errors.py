@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import queue
-import sys
 import threading
 import time
 
@@ -83,7 +82,7 @@ def test_the_rest_derives_from_pythons_own() -> None:
     assert issubclass(PeerDied, ConnectionError)
     assert issubclass(Empty, queue.Empty)
     assert issubclass(Full, queue.Full)
-    assert issubclass(ShutDown, queue.ShutDown if sys.version_info >= (3, 13) else Exception)
+    assert issubclass(ShutDown, getattr(queue, "ShutDown", Exception))
 
 
 @pytest.mark.parametrize("module", [samemap, errors])

@@ -7,10 +7,10 @@ import math
 import os
 import queue as standard
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -92,8 +92,8 @@ class TestPuttingAndGetting:
                     with pytest.raises(kind):
                         look()
             queue.put(1)
-            for kind in (standard.Full, TimeoutError, Full):
-                with pytest.raises(kind):
+            for refusal in (standard.Full, TimeoutError, Full):
+                with pytest.raises(refusal):
                     queue.put_nowait(2)
 
     def test_many_at_once(self) -> None:
@@ -133,10 +133,10 @@ class TestPuttingAndGetting:
     def test_threads_get_each_job_once(self) -> None:
         with Queue(maxsize=16) as queue:
             getters = [in_thread(lambda: list(queue)) for _ in range(4)]
-            putters = [in_thread(lambda me=me: [queue.put((me, n)) for n in range(500)]) for me in range(4)]
+            putters = [in_thread(partial(queue.put_many, [(me, n) for n in range(500)])) for me in range(4)]
             for putter, came in putters:
                 putter.join(60)
-                assert len(came[0]) == 500
+                assert came == [500]
             queue.shutdown()
             gots = []
             for getter, came in getters:
@@ -249,7 +249,8 @@ class TestShutdown:
     def test_it_is_what_the_standard_library_raises(self) -> None:
         with Queue() as queue:
             queue.shutdown()
-            with pytest.raises(standard.ShutDown if sys.version_info >= (3, 13) else ShutDown, match="shut down"):
+            # From Python 3.13 on.
+            with pytest.raises(getattr(standard, "ShutDown", ShutDown), match="shut down"):
                 queue.get()
 
     def test_loops_end(self) -> None:
@@ -305,9 +306,10 @@ class TestClosing:
             full.put(1)
             queue = full if which == "full" else empty
             waits: list[Callable[[], object]]
-            waits = [lambda full=full: full.put(2), full.join] if queue is full else [empty.get, empty.lease]  # type: ignore[misc]
+            waits = [partial(full.put, 2), full.join] if queue is full else [empty.get, empty.lease]
             threads = [in_thread(wait) for wait in waits]
-            until(lambda queue=queue: queue.stats().waiting == 2, "two that wait")  # type: ignore[misc]
+            while queue.stats().waiting < 2:
+                time.sleep(0.001)
             queue.close()
             for thread, came in threads:
                 thread.join(60)

@@ -122,7 +122,7 @@ class TestLeases:
             dead, living = some[::2], some[1::2]
             for worker in dead:
                 worker.killed()
-            back = []
+            back: list[int] = []
             while len(back) < 20:
                 back += jobs.get_many(20, 60)
             assert sorted(back) == sorted(n for worker in dead for n in had[worker.pid])
