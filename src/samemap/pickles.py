@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-__all__ = ["ALIGNMENT", "parts_of", "restored"]
+__all__ = ["ALIGNMENT", "joined", "parts_of", "restored"]
 
 #: Where buffers may start: what vector instructions and cache lines like.
 ALIGNMENT = 64
@@ -45,8 +45,26 @@ def parts_of(value: object) -> tuple[Buffer, ...]:
     """
     buffers: list[pickle.PickleBuffer] = []
     pickled = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-    if not buffers:
-        return _HEAD.pack(0, len(pickled)), pickled
+    return joined(pickled, buffers) if buffers else (_HEAD.pack(0, len(pickled)), pickled)
+
+
+def joined(pickled: bytes, buffers: Iterable[pickle.PickleBuffer]) -> tuple[Buffer, ...]:
+    """Lay out a message of a pickle and its buffers.
+
+    Args:
+        pickled: The pickle.
+        buffers: What it left out, in order. They are not copied: they must not change until the parts are used.
+
+    Returns:
+        The parts of the message, in order.
+
+    Raises:
+        BufferError: One is not in one piece.
+
+    Example:
+        >>> restored(b"".join(joined(pickle.dumps("four"), [])))
+        'four'
+    """
     raw = [buffer.raw() for buffer in buffers]
     starts, _ = _places(len(pickled), [len(each) for each in raw])
     numbers = [number for start, each in zip(starts, raw, strict=True) for number in (start, len(each))]

@@ -310,9 +310,9 @@ class Queue(Closing, Compiled):
                 # Not here, where what ends the wait would tell of this error, too.
                 pass
             if size is None:
-                size = self._size(obj)
+                size = self._size_of(obj)
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not await aio.finished(self, self.begin_put(size), left):
+            if not await aio.finished(self, self._begin_put(size), left):
                 # There is room by now, or this raises what says so.
                 return self.put_nowait(obj)
 
@@ -414,7 +414,7 @@ class Queue(Closing, Compiled):
             >>> asyncio.run(Queue().join_async())
             True
         """
-        pending = self.begin_join()
+        pending = self._begin_join()
         if not await aio.finished(self, pending, timeout):
             return False
         # Raises what ended the wait, if that was no good.
@@ -424,13 +424,7 @@ class Queue(Closing, Compiled):
     async def _comes(self, deadline: float | None) -> bool:
         """Wait until there may be a job."""
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        return await aio.finished(self, self.begin_get(), left)
-
-    def _size(self, obj: Any) -> int:
-        """Return how many bytes its message has."""
-        encoded = self._codec.encode(obj)
-        parts: tuple[Any, ...] = encoded if isinstance(encoded, tuple) else (encoded,)
-        return sum(memoryview(part).nbytes for part in parts)
+        return await aio.finished(self, self._begin_get(), left)
 
     # One after the other
 
