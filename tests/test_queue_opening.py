@@ -40,7 +40,7 @@ class TestOpening:
 
     def test_with_nothing_said(self) -> None:
         with Queue() as queue:
-            assert (queue.maxsize, queue.max_bytes, queue.max_attempts) == (4096, 16 << 20, 0)
+            assert (queue.maxsize, queue.max_bytes, queue.max_attempts) == (4096, 16 << 20, None)
             assert (queue.name, queue.path, queue.codec, queue.shape, queue.dtype) == (None, None, "pickle", None, None)
 
     @pytest.mark.parametrize(("made", "_"), KINDS.values(), ids=KINDS)

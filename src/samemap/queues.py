@@ -302,18 +302,19 @@ class Queue(Closing, Compiled):
 
         opening.check_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
-        size = -1
+        size = None
         while True:
             try:
-                self.put_nowait(obj)
+                return self.put_nowait(obj)
             except Full:
-                if size < 0:
-                    size = self._size(obj)
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if not await aio.finished(self, self._begin_put(size), left):
-                    raise
-            else:
-                return
+                # Not here, where what ends the wait would tell of this error, too.
+                pass
+            if size is None:
+                size = self._size_of(obj)
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not await aio.finished(self, self._begin_put(size), left):
+                # There is room by now, or this raises what says so.
+                return self.put_nowait(obj)
 
     async def get_async(self, timeout: float | None = None) -> Any:
         """Take a job, and wait for it as a task: without holding up the others of its event loop.
@@ -347,8 +348,11 @@ class Queue(Closing, Compiled):
             try:
                 return self.get_nowait()
             except Empty:
-                if not await self._comes(deadline):
-                    raise
+                # Not here, where what ends the wait would tell of this error, too.
+                pass
+            if not await self._comes(deadline):
+                # It is there by now, or this raises what says so.
+                return self.get_nowait()
 
     async def lease_async(self, timeout: float | None = None, lease_time: float | None = None) -> Job:
         """Lease a job, and wait for it as a task: without holding up the others of its event loop.
@@ -386,8 +390,11 @@ class Queue(Closing, Compiled):
             try:
                 return self.lease_nowait(lease_time)
             except Empty:
-                if not await self._comes(deadline):
-                    raise
+                # Not here, where what ends the wait would tell of this error, too.
+                pass
+            if not await self._comes(deadline):
+                # It is there by now, or this raises what says so.
+                return self.lease_nowait(lease_time)
 
     async def join_async(self, timeout: float | None = None) -> bool:
         """Wait until all jobs are done, as a task.
@@ -418,12 +425,6 @@ class Queue(Closing, Compiled):
         """Wait until there may be a job."""
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         return await aio.finished(self, self._begin_get(), left)
-
-    def _size(self, obj: Any) -> int:
-        """Return how many bytes its message has."""
-        encoded = self._codec.encode(obj)
-        parts: tuple[Any, ...] = encoded if isinstance(encoded, tuple) else (encoded,)
-        return sum(memoryview(part).nbytes for part in parts)
 
     # One after the other
 
