@@ -74,7 +74,6 @@ class Worker(Record):
         done: How many it has acknowledged.
         returned: How many it has given back.
         bytes: How many bytes the messages had that it has put.
-        last: When it last did any of this, in seconds since 1970; 0 when it never did.
         leases: What it has in its hands.
     """
 
@@ -84,5 +83,4 @@ class Worker(Record):
     done: int
     returned: int
     bytes: int
-    last: float
     leases: tuple[Lease, ...]
