@@ -176,8 +176,11 @@ class TestTrust:
         with ours, theirs:
             ours.settimeout(60)
             source = """
-                import os, socket, sys
+                import os, pickle, socket, sys
                 from samemap import Queue
+                with Queue():
+                    # What it imports may be where only root can read.
+                    pass
                 os.setgid(int(sys.argv[2]))
                 os.setuid(int(sys.argv[2]))
                 with socket.socket(fileno=int(sys.argv[1])) as sock, Queue() as queue:

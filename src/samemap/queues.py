@@ -515,7 +515,9 @@ class Queue(Closing, Compiled):
             if state == "leased":
                 leases.setdefault(tag, []).append(Lease(seq, attempt, taken))
         return [
-            Worker(self._segment.describe(tag), *counts, tuple(leases.get(tag, ()))) for tag, *counts in self._workers()
+            Worker(self._segment.describe(tag), *counts, tuple(leases.get(tag, ())))
+            for tag, *counts in self._workers()
+            if tag
         ]
 
     def stats(self) -> QueueStats:

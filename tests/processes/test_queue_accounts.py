@@ -16,7 +16,7 @@ from workers import Worker
 from samemap import Counter, Empty, Queue
 
 MINUTE = os.environ.get("SAMEMAP_MINUTE") == "1"
-JOBS = 1_000_000 if MINUTE else 50_000
+JOBS = 1_000_000 if MINUTE else 200_000
 PRODUCERS, WORKERS = 2, 3
 
 #: A producer goes on where its predecessor died: before that one counted its last job, which is then there twice.
@@ -128,7 +128,7 @@ def test_every_job_is_accounted_for(way: str, sizes: list[int]) -> None:
                 crowd.check()
                 if time.monotonic() >= next_death:
                     crowd.kill(chance.randrange(PRODUCERS + WORKERS))
-                    next_death = time.monotonic() + 0.03 * chance.random()
+                    next_death = time.monotonic() + 0.01 * chance.random()
             # From here on nobody dies: what the dead had is done by the living.
             ends = time.monotonic() + 60
             while (stats := jobs.stats()).depth or stats.leased:
