@@ -17,6 +17,7 @@ from .locks import locks
 from .publish import publish
 from .rates import bandwidth, rate
 from .read import read
+from .top import top
 from .view import view
 from .write import write
 
@@ -70,7 +71,7 @@ def commands(ctx: click.Context) -> None:
 
 TOPICS = (echo, publish, rate, bandwidth, delay, view)
 
-for command in (write, read, list_regions, stat, hexdump, resize, remove, *TOPICS, locks, doctor):
+for command in (write, read, list_regions, stat, hexdump, resize, remove, *TOPICS, top, locks, doctor):
     commands.add_command(command)
 
 

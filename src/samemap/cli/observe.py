@@ -13,6 +13,7 @@ from .. import _core
 from ..aio import FIRST_TASK
 from .display import iso_time
 from .segments import problem_of, trouble
+from .slots import read_tables
 
 __all__ = ["UNREAD", "Hold", "Sight", "Waiter", "observe", "pid_namespace"]
 
@@ -286,9 +287,10 @@ def _look_at_topic(place: _Place) -> Sight:
         newest, slots = topic.seq, topic.slots
         loaned, pinned = topic._counts()
         rows = topic._subscribers()
+    since = read_tables(place.segment, place.offset).pinned_since() if pinned else {}
     held = tuple(
-        place.hold(tag, "next publisher takes them back", amount=pins, role="subscriber")
-        for tag, _, _, _, _, pins, _, _ in rows
+        place.hold(tag, "next publisher takes them back", since.get((tag, joined)), amount=pins, role="subscriber")
+        for tag, _, _, _, _, pins, joined, _ in rows
         if pins
     )
     # Publishers wait for it now: all that there is room for is unread.
