@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from .. import _core
 from .._core import Segment
-from .observe import pid_namespace
+from .observe import is_here
 
 __all__ = ["JOBS", "Job", "Worker", "Workload", "look_at_jobs"]
 
@@ -147,14 +147,12 @@ def look_at_jobs(segment: Segment) -> Workload | None:
     kind = getattr(_core, segment.kind, None) if segment.kind in JOBS else None
     if kind is None:
         return None
-    here = pid_namespace()
 
     def who(tag: int) -> tuple[int | None, str, bool, bool]:
         found = segment.describe(tag) if tag else None
         if found is None:
             return None, "", False, True
-        is_here = 0 in (here, found._pid_namespace) or found._pid_namespace == here
-        return found.pid, found.command, found.alive, is_here
+        return found.pid, found.command, found.alive, is_here(found)
 
     # As bytes, so that no codec is asked for: nothing is read but counts.
     with closing(kind(segment, None, "bytes")) as queue:

@@ -12,12 +12,12 @@ from ..names import resolve, runtime_directory
 from .channels import CHANNELS, Watched
 from .display import iso_time
 from .jobs import JOBS, Workload, look_at_jobs
-from .observe import UNREAD, Hold, Sight, observe
+from .observe import UNREAD, Hold, Sight, is_here, observe
 from .parameters import Trust
 from .segments import NoSegment, is_segment, look_at, problem_of, trouble
 from .topic_report import Report
 
-__all__ = ["Counts", "Kept", "Member", "Sample", "files_in", "sample", "samples"]
+__all__ = ["Counts", "Kept", "Member", "Sample", "files_in", "member_of", "sample", "samples"]
 
 #: What files can make of whoever reads them: they are cut and damaged at any moment.
 _TROUBLE = (OSError, ValueError, IndexError, OverflowError, RecursionError)
@@ -47,6 +47,7 @@ class Member(NamedTuple):
         alive: Whether it lives.
         joined: When it joined, in seconds since 1970.
         waiting: How many of its threads and tasks sleep in the segment.
+        is_here: Whether its pid means the same process here.
     """
 
     pid: int
@@ -55,6 +56,7 @@ class Member(NamedTuple):
     alive: bool
     joined: float
     waiting: int
+    is_here: bool = True
 
     def record(self) -> dict[str, Any]:
         """Return it for JSON."""
@@ -253,7 +255,7 @@ def _sample_of(segment: Segment, blank: Sample) -> Sample:
     elif segment.kind in JOBS:
         found, roles = _with_workload(segment, found)
     by_pid = {each.hold.pid: each.hold.role for each in kept}
-    members = tuple(_member(each, roles.get(each._tag) or by_pid.get(each.pid, "")) for each in participants)
+    members = tuple(member_of(each, roles.get(each._tag) or by_pid.get(each.pid, "")) for each in participants)
     return found._replace(members=members)
 
 
@@ -264,8 +266,15 @@ def _state(sights: tuple[Sight, ...]) -> str:
     return ", ".join(f"{kind}: {count}" for kind, count in kinds.items())
 
 
-def _member(found: Participant, role: str) -> Member:
-    return Member(found.pid, found.command, role, found.alive, found.joined, found.waiting if found.alive else 0)
+def member_of(found: Participant, role: str = "") -> Member:
+    """Return a participant as a record.
+
+    Args:
+        found: It.
+        role: What it is to the object.
+    """
+    waiting = found.waiting if found.alive else 0
+    return Member(found.pid, found.command, role, found.alive, found.joined, waiting, is_here(found))
 
 
 def _with_report(segment: Segment, found: Sample) -> tuple[Sample, dict[int, str]]:

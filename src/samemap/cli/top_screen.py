@@ -72,7 +72,7 @@ class TopScreen(App[OSError]):
     def compose(self) -> ComposeResult:
         """Lay out the screen."""
         yield Static(id="summary")
-        table: DataTable[Text] = DataTable(id="segments", cursor_type="row", zebra_stripes=True)
+        table: DataTable[Text] = DataTable(id="segments", cursor_type="row", zebra_stripes=True, fixed_columns=1)
         yield table
         with VerticalScroll(id="details", can_focus=False):
             yield Static(id="told")
