@@ -153,10 +153,9 @@ def sparkline(minute: Iterable[tuple[float, float]], moment: float, width: int) 
     """
     parts: list[list[float]] = [[] for _ in range(width)]
     for when, rate in minute:
-        at = int((when - (moment - MINUTE)) / MINUTE * width)
-        if at < 0:
-            continue
-        parts[min(at, width - 1)].append(rate)
+        ago = moment - when
+        if ago < MINUTE:
+            parts[min(int((MINUTE - ago) / MINUTE * width), width - 1)].append(rate)
     means = [sum(part) / len(part) if part else None for part in parts]
     most = max((mean for mean in means if mean is not None), default=0.0)
     return "".join(" " if mean is None else _bar(mean, most) for mean in means)

@@ -12,13 +12,12 @@ __all__ = ["asleep_at", "hindrance"]
 
 _PROC = Path("/proc")
 
-#: proc_pid_stat(5): states in which a process does nothing, and cannot be woken by who waits for it.
+#: proc_pid_stat(5): states in which a process does nothing, and that do not pass by themselves.
 _HINDRANCES = {
     "T": "stopped (SIGSTOP, or Ctrl-Z)",
     "t": "stopped by a debugger",
     "Z": "ended, and its parent has not asked how (a zombie)",
     "X": "ending",
-    "D": "held up in the kernel, by a disk or the like",
 }
 
 #: futex(2), by what /proc says of the machine's system calls.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat as modes
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -205,6 +206,8 @@ def sample(name: str, path: str, trust: Trust | None = None) -> Sample | None:
         status = os.stat(path, follow_symlinks=bool(trust and trust["follow_symlinks"]))  # noqa: PTH116 - as os.open
         size = status.st_size
         identity = f"{status.st_dev}:{status.st_ino}"
+        if not modes.S_ISREG(status.st_mode):
+            return Sample(name, path, None, size, identity, "no region", f"{path}: it is not a regular file")
         if not _may_be_segment(path):
             return Sample(name, path, "region", size, identity, "raw bytes")
         segment = look_at(path, trust)

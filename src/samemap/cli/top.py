@@ -48,9 +48,10 @@ NONE = "no segments"
 @click.option(
     "--sort",
     type=click.Choice([column.key for column in COLUMNS]),
+    metavar="COLUMN",
     default="name",
     show_default=True,
-    help="Sort by this column: numbers with the greatest first.",
+    help=f"Sort by {', '.join(column.key for column in COLUMNS[:-1])} or {COLUMNS[-1].key}; the greatest number first.",
 )
 @click.option("--reverse", is_flag=True, help="Sort the other way round.")
 @click.option("--filter", "words", default="", metavar="WORDS", help="Show what has these in its name, kind or users.")
@@ -70,8 +71,8 @@ def top(
 ) -> None:
     """Show all segments as they change: what goes through them, who is attached, who holds them.
 
-    They are those in the runtime directory ($SAMEMAP_DIR, else /dev/shm/samemap-UID), or NAME.... Raw
-    regions are listed too, with their size. Needs textual (pip install 'samemap[top]'), but not with
+    They are those in the runtime directory ($SAMEMAP_DIR, else /dev/shm/samemap-UID), or NAME. Raw regions
+    are listed too, with their size. Needs textual (pip install 'samemap[top]'), but not with
     --once or --json. Where standard output is no terminal, it is as with --once.
 
     Looking changes nothing: segments are mapped read-only, nobody joins or subscribes, and the permission
@@ -119,7 +120,7 @@ def _screen(history: History, interval: float, order: Order, words: str) -> TopS
         if (error.name or "").partition(".")[0] == "samemap":
             raise
         raise ValueError(
-            f"the screen needs textual, and {error.name} is missing: pip install 'samemap[top]', or --once for a table"
+            "the screen needs textual, which is missing: pip install 'samemap[top]', or --once for a table"
         ) from error
     return TopScreen(history, interval, order, words)
 

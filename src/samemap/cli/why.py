@@ -38,8 +38,8 @@ __all__ = ["Case", "cases", "why"]
 EXAMPLES = """\b
 Examples:
   samemap why jobs
-  samemap why camera                  a topic: who pins its slots, who publishes
-  samemap why app:users               the object 'users' of the namespace 'app'
+  samemap why camera           a topic: who pins its slots, who publishes
+  samemap why app:users        the object 'users' of the namespace 'app'
   samemap why jobs --json | jq -r '.kept_by[].pid'
 """
 
