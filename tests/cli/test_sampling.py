@@ -85,6 +85,8 @@ def test_what_cannot_be_looked_at_says_why(runtime_directory):
     assert found["other"].state == "other format"
     assert found["other"].problem.startswith(f"{runtime_directory}/other: its version is")
     # What somebody asked for by name is told, also when it is missing or no file.
+    (link,) = samples([str(runtime_directory / "link")])
+    assert link.problem.endswith("; --follow-symlinks accepts it")
     told = {each.name: each.state for each in samples(["none", "fifo", "cut"])}
     assert told == {"none": "missing", "fifo": "no region", "cut": "damaged"}
 

@@ -93,7 +93,7 @@ def test_damage_is_shown_and_told(run, runtime_directory):
     assert result.stderr.startswith(f"samemap top: {runtime_directory}/cut: ")
     assert result.stderr.count("\n") == 1
     result = run("top", "--once", *SHORT, "none", "jobs")
-    assert (result.exit_code, "none: there is no such file" in result.stderr) == (1, True)
+    assert (result.exit_code, "none: No such file or directory; 'samemap ls'" in result.stderr) == (1, True)
     result = run("top", "--json", *SHORT)
     assert records(result.stdout)["cut"]["problem"] in result.stderr
 

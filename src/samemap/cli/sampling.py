@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat as modes
 from collections import Counter
@@ -12,6 +13,7 @@ from .._core import Participant, Segment
 from ..names import resolve, runtime_directory
 from .channels import CHANNELS, Watched
 from .display import iso_time
+from .failures import explain
 from .jobs import JOBS, Workload, look_at_jobs
 from .observe import UNREAD, Hold, Sight, is_here, observe
 from .parameters import Trust
@@ -187,7 +189,8 @@ def samples(names: Iterable[str], trust: Trust | None = None) -> Iterator[Sample
         if found is not None:
             yield found
         elif names:
-            yield Sample(name, path, None, 0, "", "missing", f"{path}: there is no such file")
+            missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            yield Sample(name, path, None, 0, "", "missing", explain(missing))
 
 
 def sample(name: str, path: str, trust: Trust | None = None) -> Sample | None:
@@ -206,9 +209,11 @@ def sample(name: str, path: str, trust: Trust | None = None) -> Sample | None:
         status = os.stat(path, follow_symlinks=bool(trust and trust["follow_symlinks"]))  # noqa: PTH116 - as os.open
         size = status.st_size
         identity = f"{status.st_dev}:{status.st_ino}"
-        if not modes.S_ISREG(status.st_mode):
+        is_link = modes.S_ISLNK(status.st_mode)
+        if not modes.S_ISREG(status.st_mode) and not is_link:
             return Sample(name, path, None, size, identity, "no region", f"{path}: it is not a regular file")
-        if not _may_be_segment(path):
+        # What is wrong with a link, opening it tells.
+        if not is_link and not _may_be_segment(path):
             return Sample(name, path, "region", size, identity, "raw bytes")
         segment = look_at(path, trust)
         try:
@@ -222,8 +227,8 @@ def sample(name: str, path: str, trust: Trust | None = None) -> Sample | None:
     except _TROUBLE as error:
         if isinstance(error, OverflowError | RecursionError):
             error = ValueError(f"it is damaged: {error}")
-        state, problem = trouble(error), problem_of(error)
-        return Sample(name, path, None, size, identity, state, f"{path}: {problem}")
+        problem = explain(error, path) if isinstance(error, OSError) else f"{path}: {problem_of(error)}"
+        return Sample(name, path, None, size, identity, trouble(error), problem)
 
 
 def _may_be_segment(path: str) -> bool:

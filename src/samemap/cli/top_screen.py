@@ -64,6 +64,8 @@ class TopScreen(App[OSError]):
         self._order = order
         self._words = words
         self._is_paused = False
+        # One at a time: a history is no place for two threads.
+        self._looking = asyncio.Lock()
         self._snapshot = Snapshot(time.monotonic(), time.time(), 0.0, ())
         #: What the table shows, by path.
         self._cells: dict[str, list[Text]] = {}
@@ -99,13 +101,13 @@ class TopScreen(App[OSError]):
 
     async def look(self) -> None:
         """Look once, and show that."""
-        try:
-            # Not in the loop: where there are thousands, keys would have to wait.
-            snapshot = await asyncio.to_thread(self._history.snapshot)
-        except OSError as error:
-            self.exit(error, return_code=1)
-            return
-        self._snapshot = snapshot
+        async with self._looking:
+            try:
+                # Not in the loop: where there are thousands, keys would have to wait.
+                self._snapshot = await asyncio.to_thread(self._history.snapshot)
+            except OSError as error:
+                self.exit(error, return_code=1)
+                return
         # Somebody may have paused meanwhile.
         if not self._is_paused:
             self._show()
