@@ -105,6 +105,20 @@ def test_nothing_is_no_error(run):
 MAIN = "from samemap.cli import main; main()"
 
 
+@pytest.mark.parametrize("command", [("top", "--json", *SHORT), ("why", "--json")])
+def test_the_permission_to_read_a_file_of_another_user_is_enough(nobody, shared, command):
+    path = shared / "feed"
+    with Topic(path) as topic, topic.subscribe():
+        topic.publish(b"x")
+        # Of a third user, and for a group that the other user is in.
+        os.fchown(topic._segment.fileno(), 12345, 65534)
+        os.fchmod(topic._segment.fileno(), 0o440)
+        assert "; --any-owner accepts that" in nobody(*command, str(path)).communicate()[1]
+        told, problem = nobody(*command, str(path), "--any-owner").communicate()
+        assert (json.loads(told)["kind"], problem) == ("Topic", "")
+        assert [who.pid for who in topic.participants()] == [os.getpid()]
+
+
 def on_a_terminal(*arguments: str, source: str = MAIN) -> tuple[subprocess.Popen[bytes], int]:
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 140, 0, 0))
@@ -288,8 +302,11 @@ def test_details(doing):
             await pilot.press("down")
             await pilot.pause()
             assert "state       clear" in text(app, "#told")
+            await pilot.press("tab")
+            assert app.focused is app.query_one("#details")
             await pilot.press("d")
             assert not app.query_one("#details").has_class("shown")
+            assert app.focused is app.query_one(DataTable)
 
         play(scene)
         assert (kept.seq, stop.is_set()) == (1, False)

@@ -35,6 +35,7 @@ Keys:
   /         filter, as --filter does; Escape ends that
   p, space  pause, and go on
   d, Enter  show all that is known of the chosen segment, or no more
+  Tab       go there, to scroll, and back
 """
 
 NONE = "no segments"
@@ -73,7 +74,7 @@ def top(
 
     They are those in the runtime directory ($SAMEMAP_DIR, else /dev/shm/samemap-UID), or NAME. Raw regions
     are listed too, with their size. Needs textual (pip install 'samemap[top]'), but not with
-    --once or --json. Where standard output is no terminal, it is as with --once.
+    --once or --json. Without a terminal it is as with --once.
 
     Looking changes nothing: segments are mapped read-only, nobody joins or subscribes, and the permission
     to read is enough. Rates are differences of counts that are in the segments anyway.
@@ -88,7 +89,8 @@ def top(
     trust = Trust(any_owner=any_owner, follow_symlinks=follow_symlinks)
     history = History(lambda: samples(names, trust))
     order = Order(sort, reverse)
-    if not (once or as_json) and sys.stdout.isatty():
+    # Keys come from standard input.
+    if not (once or as_json) and sys.stdout.isatty() and sys.stdin is not None and sys.stdin.isatty():
         screen = _screen(history, interval, order, words)
         error = screen.run()
         if error is not None:

@@ -76,7 +76,7 @@ class TopScreen(App[OSError]):
         yield Static(id="summary")
         table: DataTable[Text] = DataTable(id="segments", cursor_type="row", zebra_stripes=True, fixed_columns=1)
         yield table
-        with VerticalScroll(id="details", can_focus=False):
+        with VerticalScroll(id="details"):
             yield Static(id="told")
         yield Input(self._words, placeholder="words of name, kind, pid or command; Escape ends it", id="words")
         yield Footer()
@@ -187,9 +187,9 @@ class TopScreen(App[OSError]):
 
     def _heading(self, column: Column) -> Text:
         # As wide without: the table measures a heading once.
-        arrow = "  "
+        arrow = " "
         if column.key == self._order.key:
-            arrow = " ▼" if column.is_number != self._order.is_reversed else " ▲"
+            arrow = "▼" if column.is_number != self._order.is_reversed else "▲"
         return Text(column.heading + arrow, justify=_side(column))
 
     def _sort_by(self, order: Order) -> None:
@@ -233,10 +233,13 @@ class TopScreen(App[OSError]):
             self._table.focus()
         else:
             self.query_one("#details").remove_class("shown")
+            self._table.focus()
 
     def action_details(self) -> None:
         """Show all that is known of the chosen segment, or no more."""
         self.query_one("#details").toggle_class("shown")
+        # It may be the details that had the keys.
+        self._table.focus()
         self._show_details()
 
     def action_interrupt(self) -> None:
