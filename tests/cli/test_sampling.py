@@ -51,6 +51,15 @@ def test_each_kind(doing, killed, runtime_directory):
     assert all(each.problem is None for each in found.values())
 
 
+def test_only_the_living_lag(doing, killed):
+    with Topic("feed") as topic:
+        killed("topic = Topic.open('feed'); subscription = topic.subscribe()")
+        topic.publish(b"x")
+        assert by_name()["feed"].lag is None
+        with topic.subscribe():
+            assert by_name()["feed"].lag == 0
+
+
 def test_who_sleeps_is_counted(doing):
     with Event("stop"):
         doing("threading.Thread(target=Event('stop').wait, daemon=True).start()")

@@ -285,6 +285,7 @@ def test_objects_of_a_namespace(run, reasons, doing):
 
 def test_what_is_no_segment(run, runtime_directory):
     Region.create("raw", 4096).close()
+    Namespace.create("a").close()
     Lock.create("a:b").close()
     Lock.create("cut").close()
     os.truncate(runtime_directory / "cut", 5000)
