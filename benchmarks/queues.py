@@ -63,7 +63,7 @@ CONTESTS = (
     Contest(
         "64 bytes, 2 producers, 2 consumers",
         "bytes",
-        100_000,
+        200_000,
         "samemap_queue",
         {
             "multiprocessing_queue": 1 / 3,
@@ -76,7 +76,7 @@ CONTESTS = (
     Contest(
         "small tuples, 2 producers, 2 consumers",
         "tuples",
-        100_000,
+        200_000,
         "samemap_queue",
         {
             "multiprocessing_queue": 1 / 4,
@@ -182,4 +182,4 @@ def measure() -> list[Figure]:
 
 def notes() -> list[str]:
     """Return what is to be said below the table."""
-    return [f"Left out: {reason}." for reason in left_out]
+    return [f"Left out: {reason}." for reason in dict.fromkeys(left_out)]

@@ -279,7 +279,7 @@ def measure() -> list[Figure]:
 
 def notes() -> list[str]:
     """Return what is to be said below the table."""
-    return [f"Left out: {reason}." for reason in left_out]
+    return [f"Left out: {reason}." for reason in dict.fromkeys(left_out)]
 
 
 def draw(path: Path) -> None:

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
-from typing import Any
 
 from load import Load
 
+from peers.multiprocessing_queue import Inherited
 
-class Inherited:
+
+class Simple(Inherited):
     """The queue, which all processes inherit."""
 
     def __init__(self, name: str, load: Load) -> None:
         self.queue = multiprocessing.get_context("fork").SimpleQueue()
 
-    def putter(self) -> Callable[[Any], object]:
-        """Return what puts."""
-        return self.queue.put
 
-    def getter(self, who: int) -> Callable[..., Any]:
-        """Return what gets."""
-        return self.queue.get
-
-    def close(self) -> None:
-        """Close it."""
-        self.queue.close()
-
-
-queue = Inherited
+queue = Simple
