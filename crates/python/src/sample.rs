@@ -68,14 +68,7 @@ pub(crate) struct Sample {
 
 impl Sample {
     #[inline]
-    pub(crate) fn new(
-        outlet: &Outlet,
-        py: Python<'_>,
-        seq: u64,
-        missed: u64,
-        label: Label,
-        content: Content,
-    ) -> Self {
+    pub(crate) fn new(outlet: &Outlet, py: Python<'_>, seq: u64, missed: u64, label: Label, content: Content) -> Self {
         let (segment, codec) = (Arc::clone(outlet.segment()), outlet.codec.clone_ref(py));
         Self { segment, codec, is_raw: outlet.is_raw, seq, missed, label, content, array: Mutex::default() }
     }
@@ -154,6 +147,10 @@ impl Sample {
     }
 
     /// Let go of its slot as soon as no view of it lives. Releasing twice is fine.
+    ///
+    /// Whoever asks it for its bare bytes, as ``hashlib``, ``write()``, ``send()`` and ``np.ndarray(buffer=sample)`` do,
+    /// may go on reading them for as long as the sample lives, without a view that says so; then releasing does nothing,
+    /// and the slot waits for the end of the sample itself. Give those ``memoryview(sample)``.
     ///
     /// Example:
     ///     >>> from samemap import Topic
