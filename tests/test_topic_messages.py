@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
 import sys
@@ -151,6 +152,44 @@ class TestMany:
             subscription.recv(60).release()
             assert feed.publish_many(values, timeout=0) == 1
             assert (feed.seq, feed.stats().messages) == (5, 5)
+
+    @pytest.mark.parametrize("when_full", ["wait", "raise"])
+    @pytest.mark.parametrize(
+        "made", [iter, lambda values: (value for value in values), lambda values: map(bytes, values)]
+    )
+    def test_of_an_iterator_none_is_lost(self, when_full: Any, made: Any) -> None:
+        messages = [b"%d" % n for n in range(10)]
+        left, got = made(messages), []
+        with Topic(slots=4, when_full=when_full) as feed, feed.subscribe("block") as subscription:
+            # Twice not even one can be published.
+            for count, reads in ((4, 0), (0, 3), (3, 0), (0, 3)):
+                with pytest.raises(Full, match="not yet read by") as caught:
+                    feed.publish_many(left, timeout=0.01)
+                full = caught.value
+                assert (full.published, full.unpublished) == (count, (messages[feed.seq],))
+                left = itertools.chain(full.unpublished, left)
+                got += subscription.recv_many(reads)
+            assert feed.publish_many(left, timeout=0.01) == 3
+            assert got + subscription.recv_many() == messages
+
+    def test_of_a_sequence_the_rest_is_left_and_of_a_set_one_comes_back(self) -> None:
+        with Topic(slots=2) as feed, feed.subscribe("block"):
+            messages = [b"1", b"2", b"3"]
+            assert feed.publish_many(messages, timeout=0) == 2
+            with pytest.raises(Full) as caught:
+                feed.publish_many(messages[2:], timeout=0)
+            assert (caught.value.published, caught.value.unpublished) == (0, ())
+            with pytest.raises(Full) as caught:
+                feed.publish_many({b"3"}, timeout=0)
+            assert (caught.value.published, caught.value.unpublished) == (0, (b"3",))
+
+    def test_what_times_out_by_itself_is_no_full_topic(self) -> None:
+        class Slow:
+            def __reduce__(self) -> Any:
+                raise TimeoutError("slow")
+
+        with Topic(codec="pickle") as feed, pytest.raises(TimeoutError, match="slow"):
+            feed.publish_many([1, Slow()])
 
     @pytest.mark.parametrize("kind", ["array", "bytes"])
     def test_where_full_ones_are_dropped_all_are_counted(self, kind: str) -> None:

@@ -308,10 +308,14 @@ class Topic(Closing, Compiled):
             timeout: Seconds to wait in all while no slot is free; ``None`` waits for ever.
 
         Returns:
-            How many were published: fewer than all when the time was over before.
+            How many were published: fewer than all when the time was over before, so that ``values[n:]`` are left; or
+            when some were dropped, with ``when_full="drop"``.
 
         Raises:
-            Full: Not one could be published in time; a ``queue.Full`` and a ``TimeoutError``.
+            Full: Not one could be published in time; or the time was over before the end, and there is no
+                ``values[n:]``, as of an iterator. Then ``published`` of the exception says how many were published, and
+                ``unpublished`` has the one that was taken in vain: of an iterator,
+                ``itertools.chain(full.unpublished, values)`` are left. A ``queue.Full`` and a ``TimeoutError``.
             TypeError: They are not what the topic takes, or it is mapped read-only.
             ValueError: It is closed, or a message does not fit.
 
@@ -327,15 +331,23 @@ class Topic(Closing, Compiled):
             return self._publish_rows(rows, codec.size, timeout)
         opening.check_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
+        is_sequence = hasattr(values, "__getitem__")
         done = 0
         for value in values:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
                 done += self.publish(value, left) > 0
-            except TimeoutError:
-                if not done:
+            except TimeoutError as error:
+                from .exhaustion import Full
+
+                if not isinstance(error, Full):
+                    # Of what is published, say.
                     raise
-                break
+                if is_sequence and done:
+                    break
+                # An iterator does not give it a second time.
+                error.published, error.unpublished = done, () if is_sequence else (value,)
+                raise
         return done
 
     async def publish_async(self, value: Any, timeout: float | None = None) -> int:
