@@ -14,7 +14,7 @@ import pytest
 from isolated import until
 from kinds import KINDS, Pose, each_kind, same
 
-from samemap import Full, Topic
+from samemap import Empty, Full, Topic
 
 
 class TestBytes:
@@ -219,6 +219,33 @@ class TestMany:
                 assert subscription.recv_many(2) == [message] * 2
                 assert subscription.recv_many() == [message]
                 assert subscription.recv_many(0) == []
+
+    @pytest.mark.parametrize("policy", ["latest", "drop", "block"])
+    def test_rows_are_made_for_as_many_as_there_are(self, policy: Any) -> None:
+        with Topic(shape=(), dtype="i8", slots=8) as feed, feed.subscribe(policy) as subscription:
+            for most in (10**12, 2**63 - 1):
+                feed.publish_many(np.arange(3))
+                found = subscription.recv_many(most)
+                assert found.tolist() == ([2] if policy == "latest" else [0, 1, 2])
+                # What it is a part of, too.
+                assert (found if found.base is None else found.base).size <= 3
+            assert subscription.recv_many(0).shape == (0,)
+            with pytest.raises(Empty, match="no message now"):
+                subscription.recv_many(10**12, 0)
+            came: list[Any] = []
+            reader = threading.Thread(target=lambda: came.append(subscription.recv_many(10**12, 60).tolist()))
+            reader.start()
+            until(lambda: feed.stats().waiting == 1, "a reader that waits")
+            feed.publish(7)
+            reader.join(60)
+            assert came == [[7]]
+
+    def test_rows_are_made_for_no_more_than_there_are_slots(self) -> None:
+        with Topic(shape=(), dtype="i8", slots=4) as feed, feed.subscribe() as subscription:
+            feed.publish_many(np.arange(100))
+            found = subscription.recv_many(10**12)
+            assert (found.tolist(), subscription.missed) == ([96, 97, 98, 99], 96)
+            assert (found if found.base is None else found.base).size == 4
 
 
 class TestWhenFull:

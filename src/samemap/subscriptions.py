@@ -72,8 +72,10 @@ class Subscription(Compiled):
         if most < 0:
             raise ValueError(f"most is a number of messages, not {most}")
         if isinstance(codec, encodings.NumpyCodec):
-            rows = codec.empty(most)
-            return rows[: self._recv_into(rows, codec.size, timeout)] if most else rows
+            if not most:
+                return codec.empty(0)
+            rows, count = self._recv_rows(codec.empty, most, codec.size, timeout)
+            return rows[:count]
         if topic._is_raw:
             return self._recv_bytes(most, timeout)
         # Each is released as soon as it is decoded; what is a view of it keeps it by itself.
