@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import signal
@@ -190,7 +191,6 @@ class TestWaiting:
                 subscription.poll,
                 subscription.recv_many,
                 lambda: subscription.lag,
-                lambda: iter(subscription),
                 lambda: wait([subscription], 0),
                 lambda: subscription.__enter__(),
             ):
@@ -199,6 +199,18 @@ class TestWaiting:
             assert (subscription.received, subscription.missed, subscription.policy) == (0, 0, "drop")
             with pytest.raises(StopIteration):
                 next(subscription)
+
+    @pytest.mark.parametrize("end", ["subscription", "topic"])
+    def test_loops_over_a_closed_one_end_at_once(self, end: str) -> None:
+        with Topic() as feed:
+            subscription = feed.subscribe()
+            feed.publish(b"x")
+            (subscription if end == "subscription" else feed).close()
+
+            async def collect() -> list[Any]:
+                return [sample async for sample in subscription]
+
+            assert list(subscription) == asyncio.run(collect()) == []
 
     def test_several_things_at_once(self) -> None:
         with Topic() as feed, Topic() as other, Event() as stop, Latest() as value:

@@ -347,9 +347,9 @@ impl Subscription {
         self.next(py)?.ok_or_else(|| self.empty(py, Timeout::Now))
     }
 
-    fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
-        slf.get().check_open()?;
-        Ok(slf)
+    /// Of a closed one too: it ends at once, as ``async for`` does.
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
