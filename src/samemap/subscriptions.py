@@ -56,7 +56,7 @@ class Subscription(Compiled):
 
         Raises:
             Empty: None came in time; a ``queue.Empty`` and a ``TimeoutError``.
-            ValueError: It is closed, or the timeout makes no sense.
+            ValueError: It is closed, or ``most`` or the timeout makes no sense.
 
         Example:
             >>> from samemap import Topic
@@ -69,9 +69,7 @@ class Subscription(Compiled):
         """
         topic = self.topic
         codec: encodings.Codec = topic._codec
-        most = topic.slots if most is None else most
-        if most < 0:
-            raise ValueError(f"most is a number of messages, not {most}")
+        most = topic.slots if most is None else opening.check_number("most", most, 0, opening.MOST)
         if isinstance(codec, encodings.NumpyCodec):
             if not most:
                 return codec.empty(0)
