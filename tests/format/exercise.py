@@ -261,7 +261,9 @@ def of_topic(segment: _core.Segment, chance: random.Random) -> Operations:
         "poll": subscription.poll,
         "receive bytes": lambda: subscription._recv_bytes(chance.randrange(9), BRIEF),
         "receive samples": lambda: subscription._recv_samples(chance.randrange(9), BRIEF),
-        "receive into": lambda: subscription._recv_into(bytearray(64), chance.choice([1, 8, 7]), BRIEF),
+        "receive rows": lambda: subscription._recv_rows(
+            lambda _: bytearray(64), chance.randrange(100), chance.choice([1, 8, 7]), BRIEF
+        ),
         "keep": keep,
         "release": release,
         "subscribe": subscribe,

@@ -33,6 +33,7 @@ mod rlock;
 mod sample;
 mod segment;
 mod semaphore;
+mod service;
 mod several;
 mod stats;
 mod subscription;
@@ -85,6 +86,8 @@ mod _core {
     use super::segment::{Segment, leave_all};
     #[pymodule_export]
     use super::semaphore::Semaphore;
+    #[pymodule_export]
+    use super::service::{Call, Request, Service};
     #[pymodule_export]
     use super::several::{begin_wait, wait_any};
     #[pymodule_export]

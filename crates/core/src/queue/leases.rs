@@ -1,6 +1,6 @@
 //! What consumers do with what they have taken: acknowledging, giving back, going on for longer; and the replies to calls.
 
-use super::{Grip, Memory, Store};
+use super::{Grip, Memory, Shut, Store};
 use crate::atomic::{Ordering, fence};
 use crate::bell::Attempt;
 use crate::job::{Job, Phase, State};
@@ -261,6 +261,26 @@ impl<'a> Store<'a> {
         })?;
         self.drain(lane, caller.tag);
         Some((lane, number))
+    }
+
+    /// Is done when a call could be made, with a request of so many blocks, or none can be any more; or tells what to sleep on.
+    pub fn attempt_call(&self, blocks: usize, caller: Caller<'_>, ask: bool) -> Attempt<'a, ()> {
+        if ask {
+            self.bury(caller);
+        }
+        let is_free = || self.lanes.iter().skip(1).any(|lane| lane.owner().0.is_none());
+        let is_possible = || self.shut() != Shut::Open || is_free() && self.is_room(0, blocks);
+        if is_possible() {
+            return Attempt::Done(());
+        }
+        let sleep = self.queue.room.listen();
+        if is_possible() { Attempt::Done(()) } else { Attempt::Wait(sleep) }
+    }
+
+    /// Whether there is a reply in a lane.
+    #[inline]
+    pub fn has_next(&self, lane: usize) -> bool {
+        self.look(lane).is_some()
     }
 
     /// Gives a lane back: nobody waits for replies to this call any more.
