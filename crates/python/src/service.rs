@@ -196,6 +196,9 @@ impl Call {
             && self.replies.segment().seated() == Some(self.tag)
             && let Ok(store) = self.replies.store()
         {
+            if self.seq != 0 {
+                store.withdraw(self.request, self.tag);
+            }
             store.release_lane(self.lane, self.number, self.tag);
         }
     }

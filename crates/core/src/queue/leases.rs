@@ -292,6 +292,15 @@ impl<'a> Store<'a> {
         }
     }
 
+    /// Takes a request back that nobody has taken.
+    pub fn withdraw(&self, (at, generation): (usize, u32), me: Tag) {
+        let job = &self.jobs[at];
+        let state = job.state();
+        if state.generation() == generation && state.phase() == Phase::Ready && job.change(state, state.held(me)) {
+            self.release(Grip { at, state: state.held(me) });
+        }
+    }
+
     /// Throws away what is in a lane for replies.
     fn drain(&self, lane: usize, me: Tag) {
         let mut memory = Memory::default();
