@@ -283,8 +283,8 @@ class TestWhatIsNotUnderstoodIsRefused:
         self.refused(tmp_path / "lock", 24, (7).to_bytes(8, "little"), message)
 
     def test_a_kind_of_the_future(self, tmp_path: Path) -> None:
-        message = "its kind is 12, and 1 to 11 was expected: a newer samemap made it: upgrade this one"
-        self.refused(tmp_path / "lock", 12, (12).to_bytes(4, "little"), message)
+        message = "its kind is 14, and 1 to 13 was expected: a newer samemap made it: upgrade this one"
+        self.refused(tmp_path / "lock", 12, (14).to_bytes(4, "little"), message)
 
     def test_an_empty_file_and_one_that_is_too_short(self, tmp_path: Path) -> None:
         for length in (0, 127):

@@ -50,16 +50,22 @@ shared! {
     }
 }
 
-const GENERATION: u32 = 40;
-const ATTEMPT: u32 = 32;
+/// The lowest bit of the generation in a state, and in a keeper.
+pub const GENERATION: u32 = 40;
+
+/// The lowest bit of the deliveries in a state.
+pub const ATTEMPT: u32 = 32;
+
 const GENERATION_MASK: u64 = (1 << (64 - GENERATION)) - 1;
-const GUESS: u64 = 1 << 32;
+
+/// In a keeper: that there are views is a guess.
+pub const GUESS: u64 = 1 << 32;
 
 /// The most deliveries that are counted.
 pub const MOST_ATTEMPTS: u32 = 254;
 
 /// Instead of deliveries: it was left to whose it is by another one.
-const LEFT: u32 = 255;
+pub const LEFT: u32 = 255;
 
 /// How far a job has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
