@@ -181,8 +181,9 @@ impl Drop for Job {
 
 #[pymethods]
 impl Job {
-    /// What was put. Arrays in large messages are read-only views of the queue's memory, which stays theirs for as long as
-    /// they live.
+    /// What was put.
+    ///
+    /// Arrays in large messages are read-only views of the queue's memory, which stays theirs for as long as they live.
     #[getter]
     fn value(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let content = {
@@ -325,17 +326,15 @@ impl Job {
 }
 
 /// A job that was delivered as often as it may be, or could not be read.
-///
-/// Attributes:
-///     seq: The number of the job in its queue.
-///     attempt: How often it was delivered.
 #[pyclass(frozen, module = "samemap")]
 pub(crate) struct DeadLetter {
     depot: Arc<Depot>,
     grip: Grip,
     label: Label,
+    /// The number of the job in its queue, from 1.
     #[pyo3(get)]
     seq: u64,
+    /// How often it was delivered.
     #[pyo3(get)]
     attempt: u32,
     put: u64,
