@@ -356,11 +356,11 @@ impl Depot {
             store.abandon(grip, tag);
             return Err(raise(segment, &error));
         }
-        store.label(grip, tag, label, now());
+        store.label(grip, label, now());
         if let Some((lane, number)) = route.reply {
             store.expect_replies(grip, lane, number);
         }
-        let committed = store.commit(&mut self.memory(), route.lane, grip);
+        let committed = store.commit(&mut self.memory(), route.lane, grip, tag);
         match committed {
             Ok(seq) => {
                 self.storage.will_write(segment, grip.at);
@@ -376,6 +376,48 @@ impl Depot {
                 }
             }
         }
+    }
+
+    /// Puts as many of some messages as there is room for now, and tells nobody; returns how many, their bytes, and the last
+    /// number. None of large ones, which let other threads run.
+    pub(crate) fn put_stretch(&self, py: Python<'_>, messages: &[(Message<'_>, u16)]) -> PyResult<(usize, u64, u64)> {
+        let (tag, segment, store) = (self.object.tag()?, self.segment(), self.store()?);
+        let (moment, mut memory) = (now(), self.memory());
+        let (mut bytes, mut last) = (0, 0);
+        for (done, (message, flags)) in messages.iter().enumerate() {
+            let length = message.len();
+            // Whether it is full is said by the commit: to look each time would go over all that nobody was told of.
+            if length > self.storage.longest() || length >= BIG {
+                return Ok((done, bytes, last));
+            }
+            let Some(grip) = store.take_place(&mut memory, tag) else { return Ok((done, bytes, last)) };
+            let reserved = store.reserve(&mut memory, grip, length);
+            let label = reserved.map(|(first, blocks)| Label {
+                length: length as u64,
+                first,
+                blocks,
+                lane: 0,
+                flags: *flags,
+                number: 0,
+            });
+            let seq = label.and_then(|label| {
+                message
+                    .write_to(py, &InJob(&self.storage, segment, grip.at, label))
+                    .and_then(|()| segment.check())
+                    .ok()?;
+                store.label(grip, label, moment);
+                store.commit(&mut memory, 0, grip, tag).ok()
+            });
+            let Some(seq) = seq else {
+                // Whatever it was, one alone tells of it.
+                store.abandon(grip, tag);
+                return Ok((done, bytes, last));
+            };
+            self.storage.will_write(segment, grip.at);
+            bytes += length as u64;
+            last = seq;
+        }
+        Ok((messages.len(), bytes, last))
     }
 
     // Taking
@@ -401,12 +443,43 @@ impl Depot {
     pub(crate) fn try_take(&self, py: Python<'_>, lane: usize, until: u64) -> PyResult<Option<Taken>> {
         let tag = self.object.tag()?;
         self.look_after_the_dead(tag)?;
-        let (segment, store) = (self.segment(), self.store()?);
+        self.take_from(py, &self.store()?, tag, lane, until)
+    }
+
+    /// Takes more jobs, until there are `most` or no more now. Those that could not be read are left out.
+    pub(crate) fn take_more(
+        &self,
+        py: Python<'_>,
+        store: &Store<'_>,
+        tag: Tag,
+        most: usize,
+        taken: &mut Vec<Taken>,
+    ) -> PyResult<()> {
+        while taken.len() < most {
+            match self.take_from(py, store, tag, 0, 0) {
+                Ok(Some(more)) => taken.push(more),
+                Err(error) if taken.is_empty() => return Err(error),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn take_from(
+        &self,
+        py: Python<'_>,
+        store: &Store<'_>,
+        tag: Tag,
+        lane: usize,
+        until: u64,
+    ) -> PyResult<Option<Taken>> {
+        let segment = self.segment();
         let taken = store.take(&mut self.memory(), lane, tag, wall_clock(), until);
         segment.check().map_err(|error| raise(segment, &error))?;
         let Some((grip, seq)) = taken else { return Ok(None) };
         let label = store.jobs()[grip.at].read();
-        match self.content(py, &store, tag, grip, label, until != 0) {
+        match self.content(py, store, tag, grip, label, until != 0) {
             Ok(content) => Ok(Some(Taken { grip, seq, label, content })),
             Err(error) => {
                 // Nobody could read it: neither will the next.

@@ -67,6 +67,7 @@ impl Job {
     pub(crate) fn new(depot: &Arc<Depot>, taken: Taken) -> PyResult<Self> {
         let Taken { grip, seq, label, content } = taken;
         let (tag, store) = (depot.object.tag()?, depot.store()?);
+        store.count_lease(tag);
         let job = &store.jobs()[grip.at];
         let state = Mutex::new(State { is: LEASED, content: Some(content), value: None });
         let (put, origin) = (job.put(), job.origin());

@@ -9,7 +9,8 @@ use pyo3::types::PyList;
 use samemap_core::atomic::monotonic;
 use samemap_core::job::Phase;
 use samemap_core::operation::Wanted;
-use samemap_core::queue::Shut;
+use samemap_core::queue::{Shut, Store};
+use samemap_core::tag::Tag;
 
 use crate::arguments::Timeout;
 use crate::depot::{Depot, Route, Taken};
@@ -20,6 +21,7 @@ use crate::object::closing;
 use crate::participant::seconds;
 use crate::pending::Pending;
 use crate::segment::Segment;
+use crate::view::Message;
 
 /// Jobs from many to many; `samemap.Queue` adds names, codecs and more.
 #[pyclass(subclass, frozen, weakref, module = "samemap._core")]
@@ -100,7 +102,8 @@ impl Depot {
         self.check_open()?;
         let rows = self.store()?.work().filter_map(|work| {
             let done = work.gets.wrapping_add(work.acknowledged);
-            Some((work.tag?.word(), work.puts, work.takes, done, work.returned, work.bytes))
+            let takes = work.gets.wrapping_add(work.leases);
+            Some((work.tag?.word(), work.puts, takes, done, work.returned, work.bytes))
         });
         let rows = rows.collect();
         self.object.check()?;
@@ -142,12 +145,10 @@ struct Untold {
 }
 
 impl Untold {
-    /// One more; returns how many.
-    fn add(&self, seq: u64, bytes: usize) -> u64 {
-        self.jobs.set(self.jobs.get() + 1);
-        self.bytes.set(self.bytes.get() + bytes as u64);
-        self.last.set(seq);
-        self.jobs.get()
+    fn add(&self, jobs: u64, bytes: u64, last: u64) {
+        self.jobs.set(self.jobs.get() + jobs);
+        self.bytes.set(self.bytes.get() + bytes);
+        self.last.set(last);
     }
 
     fn tell(&self, depot: &Depot) -> PyResult<()> {
@@ -161,6 +162,89 @@ impl Untold {
     }
 }
 
+/// Putting many.
+struct Putting<'a> {
+    depot: &'a Depot,
+    timeout: Timeout,
+    done: Cell<usize>,
+    untold: Untold,
+}
+
+impl Putting<'_> {
+    /// So many at once, before those who wait are told.
+    const STRETCH: usize = 64;
+
+    fn one(&self, py: Python<'_>, message: &Message<'_>, flags: u16) -> PyResult<()> {
+        let route = Route { flags, ..Route::default() };
+        let put = self.depot.put_quietly(py, message, route, self.timeout, || self.untold.tell(self.depot))?;
+        if let Some((_, seq)) = put {
+            self.count(1, message.len() as u64, seq);
+        }
+        Ok(())
+    }
+
+    fn count(&self, jobs: usize, bytes: u64, last: u64) {
+        self.done.set(self.done.get() + jobs);
+        self.untold.add(jobs as u64, bytes, last);
+    }
+
+    /// Those of a list, a stretch at a time.
+    fn list(&self, py: Python<'_>, list: &Bound<'_, PyList>) -> PyResult<()> {
+        let mut next = 0;
+        while next < list.len() {
+            let mut stretch = Vec::with_capacity(Self::STRETCH);
+            let mut failed = Ok(());
+            // Making messages can run any code, also such as shortens the list.
+            while stretch.len() < Self::STRETCH && next < list.len() {
+                match list.get_item(next).and_then(|value| self.depot.message(&value)) {
+                    Ok(made) => stretch.push(made),
+                    Err(error) => {
+                        failed = Err(error);
+                        break;
+                    }
+                }
+                next += 1;
+            }
+            let mut left = &stretch[..];
+            while let Some((message, flags)) = left.first() {
+                let (jobs, bytes, last) = self.depot.put_stretch(py, left)?;
+                if jobs > 0 {
+                    self.count(jobs, bytes, last);
+                    left = &left[jobs..];
+                } else {
+                    self.one(py, message, *flags)?;
+                    left = &left[1..];
+                }
+            }
+            self.untold.tell(self.depot)?;
+            py.check_signals()?;
+            failed?;
+        }
+        Ok(())
+    }
+
+    /// Those of anything, one by one: what was taken from it and cannot be put is told with the error.
+    fn each(&self, py: Python<'_>, values: &Bound<'_, PyAny>) -> PyResult<()> {
+        for value in values.try_iter()? {
+            let value = value?;
+            let (message, flags) = self.depot.message(&value)?;
+            self.one(py, &message, flags).inspect_err(|error| {
+                if exhaustion::is_full(py, error) {
+                    let told = error.value(py);
+                    // The error itself matters more.
+                    let _ = told.setattr("published", self.done.get());
+                    let _ = told.setattr("unpublished", (&value,));
+                }
+            })?;
+            if self.untold.jobs.get() >= Self::STRETCH as u64 {
+                self.untold.tell(self.depot)?;
+                py.check_signals()?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Queue {
     #[inline]
     fn put_one(&self, py: Python<'_>, value: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<()> {
@@ -169,22 +253,21 @@ impl Queue {
         Ok(())
     }
 
-    /// Makes the object of a job that was taken, and ends the job. What cannot be made becomes a dead letter.
+    /// Makes the object of a job that was taken and counted, and ends the job. What cannot be made becomes a dead letter.
     #[inline]
-    fn finish(&self, py: Python<'_>, taken: &Taken) -> PyResult<Py<PyAny>> {
-        let tag = self.depot.object.tag()?;
+    fn finish(&self, py: Python<'_>, store: &Store<'_>, tag: Tag, taken: &Taken) -> PyResult<Py<PyAny>> {
         let Taken { grip, label, content, seq } = taken;
-        let store = self.depot.store()?;
         let value = self.depot.value(py, content, label.flags).inspect_err(|error| {
             store.put_away(*grip, tag, content.has_views());
+            store.count_done(tag);
             let note = format!("job {seq} is among the dead letters now, because it could not be brought back");
             // The error itself matters more.
             let _ = error.value(py).call_method1("add_note", (note,));
         })?;
-        store.count_get(tag);
-        match store.acknowledge(*grip, tag) {
-            Some(held) => content.clear(&store, held, tag),
-            None => content.let_go(&store, *grip, tag),
+        match store.finish(*grip, *label, tag) {
+            Some(None) => {}
+            Some(Some(held)) => content.clear(store, held, tag),
+            None => content.let_go(store, *grip, tag),
         }
         Ok(value)
     }
@@ -192,7 +275,11 @@ impl Queue {
     #[inline]
     fn get_one(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Py<PyAny>> {
         let taken = self.depot.take(py, timeout, || 0)?;
-        self.finish(py, &taken)
+        let (store, tag) = (self.depot.store()?, self.depot.object.tag()?);
+        store.count_gets(tag, 1);
+        let value = self.finish(py, &store, tag, &taken);
+        store.tell_freed();
+        value
     }
 }
 
@@ -305,14 +392,15 @@ impl Queue {
     /// Put many jobs into the queue, which costs less than one by one.
     ///
     /// Args:
-    ///     values: What `put` takes, in any iterable. One more than could be put may have been taken from it.
+    ///     values: What `put` takes, in any iterable; a list is quickest.
     ///     timeout: Seconds to wait in all while it is full; ``None`` waits for ever.
     ///
     /// Returns:
     ///     How many were put: fewer than all when the time was over before.
     ///
     /// Raises:
-    ///     Full: Not one could be put in time; a ``queue.Full`` and a ``TimeoutError``.
+    ///     Full: Not one could be put in time; a ``queue.Full`` and a ``TimeoutError``. Of an iterator also when some were:
+    ///         ``published`` says how many, and ``unpublished`` has what was taken from it and not put.
     ///     ShutDown: The queue was shut down.
     ///     TypeError: One is not what the queue takes; those before it were put.
     ///     ValueError: It is closed, or a message is larger than any can be; those before it were put.
@@ -324,30 +412,17 @@ impl Queue {
     ///     (100, 100)
     #[pyo3(signature = (values, timeout = None))]
     fn put_many(&self, py: Python<'_>, values: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<usize> {
-        /// So many at once, before those who wait are told.
-        const STRETCH: u64 = 64;
         let timeout = Timeout::new(timeout)?;
-        let depot = &self.depot;
-        let mut done = 0;
-        let untold = Untold::default();
-        let mut put = || -> PyResult<()> {
-            for value in values.try_iter()? {
-                let (message, flags) = depot.message(&value?)?;
-                let route = Route { flags, ..Route::default() };
-                let put = depot.put_quietly(py, &message, route, timeout, || untold.tell(depot))?;
-                let Some((_, seq)) = put else { break };
-                done += 1;
-                if untold.add(seq, message.len()) == STRETCH {
-                    untold.tell(depot)?;
-                    py.check_signals()?;
-                }
-            }
-            Ok(())
+        let put = Putting { depot: &self.depot, timeout, done: Cell::new(0), untold: Untold::default() };
+        let ended = match values.cast_exact::<PyList>() {
+            Ok(list) => put.list(py, list),
+            Err(_) => put.each(py, values),
         };
-        let put = put();
-        untold.tell(depot)?;
-        match put {
-            Err(error) if done > 0 && exhaustion::is_full(py, &error) => Ok(done),
+        put.untold.tell(&self.depot)?;
+        let done = put.done.get();
+        match ended {
+            // What was not put is still the caller's, who knows how many were.
+            Err(error) if done > 0 && values.hasattr("__getitem__")? && exhaustion::is_full(py, &error) => Ok(done),
             Err(error) => Err(error),
             Ok(()) => Ok(done),
         }
@@ -364,7 +439,7 @@ impl Queue {
     ///
     /// Raises:
     ///     Empty: None came in time; a ``queue.Empty`` and a ``TimeoutError``.
-    ///     Exception: As from `get`; those before it are lost with it only if it was the first.
+    ///     Exception: As from `get`, if there is only one; else one that cannot be brought back is a dead letter, and left out.
     ///     ShutDown: The queue was shut down, and is empty.
     ///     ValueError: It is closed, or ``max`` is below 1.
     ///
@@ -380,15 +455,28 @@ impl Queue {
         if max < 1 {
             return Err(PyValueError::new_err(format!("max is the number of jobs to take, 1 or more, not {max}")));
         }
+        /// So many at once, before signals are looked at.
+        const STRETCH: usize = 256;
         let found = PyList::empty(py);
-        found.append(self.get_one(py, Timeout::new(timeout)?)?)?;
-        for _ in 1..max {
-            let Some(taken) = self.depot.try_take(py, 0, 0)? else { break };
-            match self.finish(py, &taken) {
-                Ok(value) => found.append(value)?,
-                // It is a dead letter now: those before it are not lost with it.
-                Err(_) => break,
+        let mut first = Some(self.depot.take(py, Timeout::new(timeout)?, || 0)?);
+        let mut left = usize::try_from(max).unwrap_or(usize::MAX);
+        while left > 0 {
+            let (store, tag) = (self.depot.store()?, self.depot.object.tag()?);
+            let mut taken: Vec<Taken> = first.take().into_iter().collect();
+            self.depot.take_more(py, &store, tag, left.min(STRETCH), &mut taken)?;
+            store.count_gets(tag, taken.len() as u64);
+            left = if taken.len() < STRETCH { 0 } else { left - taken.len() };
+            let is_only = found.is_empty() && taken.len() == 1;
+            for each in &taken {
+                match self.finish(py, &store, tag, each) {
+                    Ok(value) => found.append(value)?,
+                    Err(error) if is_only => return Err(error),
+                    // It is a dead letter now: the others are not lost with it.
+                    Err(_) => {}
+                }
             }
+            store.tell_freed();
+            py.check_signals()?;
         }
         Ok(found.unbind())
     }

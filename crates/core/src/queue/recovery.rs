@@ -26,8 +26,10 @@ pub struct Totals {
 
 impl<'a> Store<'a> {
     fn is_committed(&self, at: usize, job: &Job) -> bool {
-        let (seq, lane) = (job.seq(), job.read().lane as usize);
-        seq != 0 && lane < self.lanes.len() && self.ring(lane).place(seq) == Place::At(at)
+        let lane = job.read().lane as usize;
+        // No job has the number 0, which the first word of a new ring names.
+        let seq = job.seq_of(job.state().generation()).filter(|seq| *seq != 0);
+        seq.is_some_and(|seq| lane < self.lanes.len() && self.ring(lane).place(seq) == Place::At(at))
     }
 
     /// Gives back what the dead had, and what living ones have for too long.
@@ -193,11 +195,16 @@ impl<'a> Store<'a> {
         if open <= 0 {
             return false;
         }
-        if let Some(worker) = self.workers.get(caller.tag.index()) {
-            worker.count_done(caller.tag);
-        }
+        self.count_done(caller.tag);
         self.tell_finished();
         true
+    }
+
+    /// Counts a job that `me` has got as done.
+    pub fn count_done(&self, me: Tag) {
+        if let Some(worker) = self.workers.get(me.index()) {
+            worker.count_done(me);
+        }
     }
 
     /// Is done when all jobs are; or tells what to sleep on.
