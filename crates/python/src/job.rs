@@ -10,9 +10,10 @@ use samemap_core::bell::now;
 use samemap_core::job::Label;
 use samemap_core::queue::{Ended, Grip};
 
-use crate::depot::{Content, Depot, Taken};
+use crate::depot::{Depot, Taken};
 use crate::errors::in_words;
 use crate::exhaustion;
+use crate::holding::Content;
 use crate::participant::{Participant, seconds};
 use crate::queue::end_of;
 

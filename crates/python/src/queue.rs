@@ -1,13 +1,11 @@
 //! `samemap._core.Queue`, the base of `samemap.Queue`.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use samemap_core::atomic::monotonic;
-use samemap_core::job::Phase;
 use samemap_core::operation::Wanted;
 use samemap_core::queue::{Shut, Store};
 use samemap_core::tag::Tag;
@@ -18,10 +16,10 @@ use crate::drive::{drive, raise};
 use crate::exhaustion;
 use crate::job::{DeadLetter, Job};
 use crate::object::closing;
-use crate::participant::seconds;
 use crate::pending::Pending;
+use crate::putting::Putting;
 use crate::segment::Segment;
-use crate::view::Message;
+use crate::workload::{JobRow, TotalsRow, WorkerRow};
 
 /// Jobs from many to many; `samemap.Queue` adds names, codecs and more.
 #[pyclass(subclass, frozen, weakref, module = "samemap._core")]
@@ -31,20 +29,10 @@ pub(crate) struct Queue {
 
 closing!(Queue, depot.object);
 
-/// A job: place, number, state, tag, attempt, bytes, put, taken, seconds left of the lease, lane.
-pub(crate) type JobRow = (usize, u64, &'static str, u32, u32, u64, f64, f64, Option<f64>, u16);
-
-/// A worker: tag, puts, jobs taken, those of them that are done, returned, bytes.
-pub(crate) type WorkerRow = (u32, u64, u64, u64, u64, u64);
-
-/// Puts, jobs taken, those of them that are done, returned, bytes, depth, leased, held, dead letters, free places, free
-/// bytes.
-pub(crate) type TotalsRow = (u64, u64, u64, u64, u64, usize, usize, usize, usize, usize, usize);
-
 /// The end of a lease, on the monotonic clock in nanoseconds; 0 for never.
 pub(crate) fn end_of(lease_time: Option<f64>) -> PyResult<u64> {
     let Some(time) = lease_time else { return Ok(0) };
-    if !(time > 0.0) {
+    if time.is_nan() || time <= 0.0 {
         return Err(PyValueError::new_err(format!("lease_time is a number of seconds above 0, or None, not {time}")));
     }
     #[expect(
@@ -57,192 +45,6 @@ pub(crate) fn end_of(lease_time: Option<f64>) -> PyResult<u64> {
 
 fn waits(block: bool, timeout: Option<f64>) -> PyResult<Timeout> {
     if block { Timeout::new(timeout) } else { Ok(Timeout::Now) }
-}
-
-impl Depot {
-    pub(crate) fn job_rows(&self) -> PyResult<Vec<JobRow>> {
-        self.check_open()?;
-        let moment = monotonic();
-        let rows = self.store()?.jobs().iter().enumerate().filter_map(|(at, job)| {
-            let (state, label) = (job.state(), job.read());
-            let called = match state.phase() {
-                Phase::Free => return None,
-                Phase::Filling => "filling",
-                Phase::Ready => "ready",
-                Phase::Leased => "leased",
-                Phase::Held => "held",
-                Phase::Dead => "dead",
-            };
-            let left = job.until().filter(|_| state.phase() == Phase::Leased).map(|until| {
-                #[expect(clippy::cast_precision_loss, reason = "seconds are a float, as everywhere in Python")]
-                let left = until.cast_signed().wrapping_sub(moment.cast_signed()) as f64 / 1e9;
-                left
-            });
-            let tag = state.tag().map_or(0, |tag| tag.word());
-            let taken = if matches!(state.phase(), Phase::Leased | Phase::Held) { seconds(job.taken()) } else { 0.0 };
-            Some((
-                at,
-                job.seq(),
-                called,
-                tag,
-                state.attempt(),
-                label.length,
-                seconds(job.put()),
-                taken,
-                left,
-                label.lane,
-            ))
-        });
-        let rows = rows.collect();
-        self.object.check()?;
-        Ok(rows)
-    }
-
-    pub(crate) fn worker_rows(&self) -> PyResult<Vec<WorkerRow>> {
-        self.check_open()?;
-        let rows = self.store()?.work().filter_map(|work| {
-            let done = work.gets.wrapping_add(work.acknowledged);
-            let takes = work.gets.wrapping_add(work.leases);
-            Some((work.tag?.word(), work.puts, takes, done, work.returned, work.bytes))
-        });
-        let rows = rows.collect();
-        self.object.check()?;
-        Ok(rows)
-    }
-
-    pub(crate) fn totals_row(&self) -> PyResult<TotalsRow> {
-        self.check_open()?;
-        let store = self.store()?;
-        let rows = self.worker_rows()?;
-        let sum = |of: fn(&WorkerRow) -> u64| rows.iter().map(of).fold(0, u64::wrapping_add);
-        let (puts, gets, done) = (sum(|row| row.1), sum(|row| row.2), sum(|row| row.3));
-        let (returned, bytes) = (sum(|row| row.4), sum(|row| row.5));
-        let totals = store.totals();
-        let free = totals.free_blocks * store.shape().block_size;
-        self.object.check()?;
-        Ok((
-            puts,
-            gets,
-            done,
-            returned,
-            bytes,
-            totals.depth,
-            totals.leased,
-            totals.held,
-            totals.dead,
-            totals.free,
-            free,
-        ))
-    }
-}
-
-/// Jobs that were put, and of which nobody was told yet.
-#[derive(Default)]
-struct Untold {
-    jobs: Cell<u64>,
-    bytes: Cell<u64>,
-    last: Cell<u64>,
-}
-
-impl Untold {
-    fn add(&self, jobs: u64, bytes: u64, last: u64) {
-        self.jobs.set(self.jobs.get() + jobs);
-        self.bytes.set(self.bytes.get() + bytes);
-        self.last.set(last);
-    }
-
-    fn tell(&self, depot: &Depot) -> PyResult<()> {
-        let jobs = self.jobs.take();
-        if jobs > 0 {
-            let store = depot.store()?;
-            store.announce(0, self.last.get(), jobs > 1);
-            store.count_puts(depot.object.tag()?, jobs, self.bytes.take());
-        }
-        Ok(())
-    }
-}
-
-/// Putting many.
-struct Putting<'a> {
-    depot: &'a Depot,
-    timeout: Timeout,
-    done: Cell<usize>,
-    untold: Untold,
-}
-
-impl Putting<'_> {
-    /// So many at once, before those who wait are told.
-    const STRETCH: usize = 64;
-
-    fn one(&self, py: Python<'_>, message: &Message<'_>, flags: u16) -> PyResult<()> {
-        let route = Route { flags, ..Route::default() };
-        let put = self.depot.put_quietly(py, message, route, self.timeout, || self.untold.tell(self.depot))?;
-        if let Some((_, seq)) = put {
-            self.count(1, message.len() as u64, seq);
-        }
-        Ok(())
-    }
-
-    fn count(&self, jobs: usize, bytes: u64, last: u64) {
-        self.done.set(self.done.get() + jobs);
-        self.untold.add(jobs as u64, bytes, last);
-    }
-
-    /// Those of a list, a stretch at a time.
-    fn list(&self, py: Python<'_>, list: &Bound<'_, PyList>) -> PyResult<()> {
-        let mut next = 0;
-        while next < list.len() {
-            let mut stretch = Vec::with_capacity(Self::STRETCH);
-            let mut failed = Ok(());
-            // Making messages can run any code, also such as shortens the list.
-            while stretch.len() < Self::STRETCH && next < list.len() {
-                match list.get_item(next).and_then(|value| self.depot.message(&value)) {
-                    Ok(made) => stretch.push(made),
-                    Err(error) => {
-                        failed = Err(error);
-                        break;
-                    }
-                }
-                next += 1;
-            }
-            let mut left = &stretch[..];
-            while let Some((message, flags)) = left.first() {
-                let (jobs, bytes, last) = self.depot.put_stretch(py, left)?;
-                if jobs > 0 {
-                    self.count(jobs, bytes, last);
-                    left = &left[jobs..];
-                } else {
-                    self.one(py, message, *flags)?;
-                    left = &left[1..];
-                }
-            }
-            self.untold.tell(self.depot)?;
-            py.check_signals()?;
-            failed?;
-        }
-        Ok(())
-    }
-
-    /// Those of anything, one by one: what was taken from it and cannot be put is told with the error.
-    fn each(&self, py: Python<'_>, values: &Bound<'_, PyAny>) -> PyResult<()> {
-        for value in values.try_iter()? {
-            let value = value?;
-            let (message, flags) = self.depot.message(&value)?;
-            self.one(py, &message, flags).inspect_err(|error| {
-                if exhaustion::is_full(py, error) {
-                    let told = error.value(py);
-                    // The error itself matters more.
-                    let _ = told.setattr("published", self.done.get());
-                    let _ = told.setattr("unpublished", (&value,));
-                }
-            })?;
-            if self.untold.jobs.get() >= Self::STRETCH as u64 {
-                self.untold.tell(self.depot)?;
-                py.check_signals()?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Queue {
@@ -413,13 +215,7 @@ impl Queue {
     #[pyo3(signature = (values, timeout = None))]
     fn put_many(&self, py: Python<'_>, values: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<usize> {
         let timeout = Timeout::new(timeout)?;
-        let put = Putting { depot: &self.depot, timeout, done: Cell::new(0), untold: Untold::default() };
-        let ended = match values.cast_exact::<PyList>() {
-            Ok(list) => put.list(py, list),
-            Err(_) => put.each(py, values),
-        };
-        put.untold.tell(&self.depot)?;
-        let done = put.done.get();
+        let (done, ended) = Putting::new(&self.depot, timeout).all(py, values)?;
         match ended {
             // What was not put is still the caller's, who knows how many were.
             Err(error) if done > 0 && values.hasattr("__getitem__")? && exhaustion::is_full(py, &error) => Ok(done),

@@ -18,8 +18,8 @@ use crate::exhaustion;
 use crate::job::Job;
 use crate::object::closing;
 use crate::pending::Pending;
-use crate::queue::{JobRow, TotalsRow, WorkerRow};
 use crate::segment::Segment;
+use crate::workload::{JobRow, TotalsRow, WorkerRow};
 
 /// Requests and their replies; `samemap.Service` and `samemap.Client` add names, codecs and more.
 #[pyclass(subclass, frozen, weakref, module = "samemap._core")]
