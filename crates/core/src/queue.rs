@@ -509,7 +509,7 @@ impl<'a> Store<'a> {
     /// Whether a look at the lane alone finds one: quick, and may miss one that has come back.
     #[inline(always)]
     pub fn is_next(&self, lane: usize) -> bool {
-        self.look(lane).is_some() || self.shut() != Shut::Open
+        self.look(lane).is_some()
     }
 
     /// Is done when there is a job in the lane, or there will not be any; or tells what to sleep on.

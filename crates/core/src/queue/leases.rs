@@ -244,12 +244,16 @@ impl<'a> Store<'a> {
         let returned = self.queue.returned.load(Ordering::Acquire);
         // A turn more for each time that somebody else was faster; whoever that was has its job, so this ends.
         for _ in 0..=self.jobs.len() {
-            let Some(found) = self.oldest_returned() else { break };
+            let Some(found) = self.oldest_returned() else {
+                memory.returned = returned;
+                return None;
+            };
             let job = &self.jobs[found.at];
-            // Those that the lane has before it come in their order, from the lane.
+            // Those that the lane has before it come in their order, from the lane; and so does this one, unless somebody
+            // passes over it meanwhile: so it is not forgotten.
             let seq = job.seq();
             if self.look(0).is_some_and(|(_, next)| next <= seq) {
-                break;
+                return None;
             }
             let leased = found.state.leased(me);
             if job.change(found.state, leased) {
@@ -257,7 +261,6 @@ impl<'a> Store<'a> {
                 return Some((Grip { at: found.at, state: leased }, seq));
             }
         }
-        memory.returned = returned;
         None
     }
 
@@ -292,12 +295,6 @@ impl<'a> Store<'a> {
         }
         let sleep = self.queue.room.listen();
         if is_possible() { Attempt::Done(()) } else { Attempt::Wait(sleep) }
-    }
-
-    /// Whether there is a reply in a lane.
-    #[inline]
-    pub fn has_next(&self, lane: usize) -> bool {
-        self.look(lane).is_some()
     }
 
     /// Gives a lane back: nobody waits for replies to this call any more.

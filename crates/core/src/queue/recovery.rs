@@ -39,19 +39,18 @@ impl<'a> Store<'a> {
     #[cold]
     pub fn bury(&self, caller: Caller<'_>) {
         let now = monotonic();
-        let mut known: Option<(Tag, bool)> = None;
+        let mut known: Vec<(Tag, bool)> = Vec::new();
         let mut is_gone = |tag: Tag| {
             if tag == caller.tag {
                 return false;
             }
-            match known {
-                Some((last, gone)) if last == tag => gone,
-                _ => {
-                    let gone = !caller.living.is_alive(tag);
-                    known = Some((tag, gone));
-                    gone
-                }
+            // The kernel is asked about each once.
+            if let Some((_, gone)) = known.iter().find(|(other, _)| *other == tag) {
+                return *gone;
             }
+            let gone = !caller.living.is_alive(tag);
+            known.push((tag, gone));
+            gone
         };
         for lane in self.lanes.iter().skip(1) {
             if let (Some(owner), number) = lane.owner()
