@@ -333,8 +333,8 @@ impl<'a> Store<'a> {
 
     /// Labels the message of a job in the caller's hands.
     #[inline(always)]
-    pub fn label(&self, grip: Grip, me: Tag, label: Label, now: u64) {
-        self.jobs[grip.at].label(me, label, now);
+    pub fn label(&self, grip: Grip, label: Label, now: u64) {
+        self.jobs[grip.at].label(label, now);
     }
 
     /// Says where the replies to a request in the caller's hands go.
@@ -348,7 +348,7 @@ impl<'a> Store<'a> {
     ///
     /// [`Unput`]: it is still in the caller's hands.
     #[inline]
-    pub fn commit(&self, memory: &mut Memory, lane: usize, grip: Grip) -> Result<u64, Unput> {
+    pub fn commit(&self, memory: &mut Memory, lane: usize, grip: Grip, me: Tag) -> Result<u64, Unput> {
         // SeqCst: the place was taken before, as those who shut it say so before they look for places that are being filled.
         if lane == 0 && self.queue.shut.load(Ordering::SeqCst) != 0 {
             return Err(Unput::Shut);
@@ -360,7 +360,7 @@ impl<'a> Store<'a> {
             if seq >= head.load(Ordering::Acquire).saturating_add(most) {
                 return false;
             }
-            job.number(seq);
+            job.number(me, grip.state.generation(), seq);
             true
         };
         let hope = if lane == 0 { memory.hope } else { ring.next_known() };
@@ -421,9 +421,9 @@ impl<'a> Store<'a> {
                 Place::Ahead => break,
                 Place::At(at) => {
                     let job = &self.jobs[at];
-                    // Before the number: whoever uses the place anew forgets the number first.
                     let state = job.state();
-                    if job.seq() == seq && matches!(state.phase(), Phase::Ready | Phase::Filling) {
+                    let is_there = matches!(state.phase(), Phase::Ready | Phase::Filling);
+                    if is_there && job.seq_of(state.generation()) == Some(seq) {
                         found = Some((Grip { at, state }, seq));
                         break;
                     }
@@ -472,7 +472,6 @@ impl<'a> Store<'a> {
             if self.jobs[found.at].change(found.state, leased) {
                 self.raise_head(lane, seq, seq.saturating_add(1));
                 self.jobs[found.at].note_taken(now, until);
-                self.count_take(me);
                 // Not for each of many: who waits for room is best woken for several.
                 let stride = (self.most(lane) as u64 / 8).clamp(1, 64);
                 if seq.is_multiple_of(stride) || self.ring(lane).place(seq.saturating_add(1)) == Place::Ahead {
@@ -510,7 +509,7 @@ impl<'a> Store<'a> {
     /// Whether a look at the lane alone finds one: quick, and may miss one that has come back.
     #[inline(always)]
     pub fn is_next(&self, lane: usize) -> bool {
-        self.look(lane).is_some() || self.shut() != Shut::Open
+        self.look(lane).is_some()
     }
 
     /// Is done when there is a job in the lane, or there will not be any; or tells what to sleep on.

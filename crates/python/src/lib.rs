@@ -14,6 +14,7 @@ mod errors;
 mod event;
 mod exhaustion;
 mod frames;
+mod holding;
 mod index;
 mod job;
 mod latest;
@@ -25,6 +26,7 @@ mod pages;
 mod participant;
 mod pending;
 mod pickling;
+mod putting;
 mod queue;
 mod readwrite;
 mod reception;
@@ -42,6 +44,7 @@ mod topic;
 mod view;
 mod wait;
 mod words;
+mod workload;
 
 /// The compiled half of samemap: mapped bytes, the bus-error guard, and futex waits.
 #[pymodule(gil_used = false)]

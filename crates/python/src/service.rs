@@ -18,8 +18,8 @@ use crate::exhaustion;
 use crate::job::Job;
 use crate::object::closing;
 use crate::pending::Pending;
-use crate::queue::{JobRow, TotalsRow, WorkerRow};
 use crate::segment::Segment;
+use crate::workload::{JobRow, TotalsRow, WorkerRow};
 
 /// Requests and their replies; `samemap.Service` and `samemap.Client` add names, codecs and more.
 #[pyclass(subclass, frozen, weakref, module = "samemap._core")]
@@ -257,7 +257,7 @@ impl Call {
         let mut over = matches!(timeout, Timeout::Now);
         let store = self.replies.store()?;
         loop {
-            if !over && self.spin.look(|| store.has_next(self.lane)) {
+            if !over && self.spin.look(|| store.is_next(self.lane)) {
                 py.check_signals()?;
             } else if !over {
                 let mut operation = self.replies.object.operation(self.wanted());
@@ -287,7 +287,7 @@ impl Call {
         let operation = this.replies.object.operation(this.wanted());
         Pending::new(&this.replies.object.handle, operation, move |py, outcome| match outcome {
             // Unless it has replied just before.
-            Outcome::Died(who) if !call.get().replies.store()?.has_next(call.get().lane) => {
+            Outcome::Died(who) if !call.get().replies.store()?.is_next(call.get().lane) => {
                 Err(call.get().died(py, who))
             }
             _ => Ok(()),

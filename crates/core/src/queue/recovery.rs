@@ -26,8 +26,10 @@ pub struct Totals {
 
 impl<'a> Store<'a> {
     fn is_committed(&self, at: usize, job: &Job) -> bool {
-        let (seq, lane) = (job.seq(), job.read().lane as usize);
-        seq != 0 && lane < self.lanes.len() && self.ring(lane).place(seq) == Place::At(at)
+        let lane = job.read().lane as usize;
+        // No job has the number 0, which the first word of a new ring names.
+        let seq = job.seq_of(job.state().generation()).filter(|seq| *seq != 0);
+        seq.is_some_and(|seq| lane < self.lanes.len() && self.ring(lane).place(seq) == Place::At(at))
     }
 
     /// Gives back what the dead had, and what living ones have for too long.
@@ -37,19 +39,18 @@ impl<'a> Store<'a> {
     #[cold]
     pub fn bury(&self, caller: Caller<'_>) {
         let now = monotonic();
-        let mut known: Option<(Tag, bool)> = None;
+        let mut known: Vec<(Tag, bool)> = Vec::new();
         let mut is_gone = |tag: Tag| {
             if tag == caller.tag {
                 return false;
             }
-            match known {
-                Some((last, gone)) if last == tag => gone,
-                _ => {
-                    let gone = !caller.living.is_alive(tag);
-                    known = Some((tag, gone));
-                    gone
-                }
+            // The kernel is asked about each once.
+            if let Some((_, gone)) = known.iter().find(|(other, _)| *other == tag) {
+                return *gone;
             }
+            let gone = !caller.living.is_alive(tag);
+            known.push((tag, gone));
+            gone
         };
         for lane in self.lanes.iter().skip(1) {
             if let (Some(owner), number) = lane.owner()
@@ -193,11 +194,16 @@ impl<'a> Store<'a> {
         if open <= 0 {
             return false;
         }
-        if let Some(worker) = self.workers.get(caller.tag.index()) {
-            worker.count_done(caller.tag);
-        }
+        self.count_done(caller.tag);
         self.tell_finished();
         true
+    }
+
+    /// Counts a job that `me` has got as done.
+    pub fn count_done(&self, me: Tag) {
+        if let Some(worker) = self.workers.get(me.index()) {
+            worker.count_done(me);
+        }
     }
 
     /// Is done when all jobs are; or tells what to sleep on.
