@@ -306,7 +306,7 @@ struct samemap_worker {
     uint64_t acknowledged;
     uint64_t returned;
     uint64_t before[2];
-    uint64_t takes;
+    uint64_t leases;
     uint64_t reserved_gets;
 };
 
@@ -490,7 +490,7 @@ struct samemap_job {
     FIELD(worker, acknowledged, 80, 8) \
     FIELD(worker, returned, 88, 8) \
     FIELD(worker, before, 96, 16) \
-    FIELD(worker, takes, 112, 8) \
+    FIELD(worker, leases, 112, 8) \
     FIELD(worker, reserved_gets, 120, 8) \
     STRUCTURE(job, 128, 64) \
     FIELD(job, state, 0, 8) \
@@ -778,7 +778,7 @@ struct samemap_found_job {
     enum samemap_job_phase phase;
     /* Who fills, has or holds it; 0 for nobody. */
     uint32_t holder;
-    /* In its lane. */
+    /* In its lane; 0 while it has none. */
     uint64_t number;
     uint32_t lane;
     uint32_t flags;
@@ -803,14 +803,17 @@ static inline int samemap_find_job(struct samemap_found_job *found, const struct
     found->phase = samemap_phase(found->state);
     if (found->phase == SAMEMAP_PHASE_FREE)
         return 0;
+    uint64_t origin = samemap_load64(&job->origin);
+    /* Of the generation before, for a moment, it says nothing of this one. */
+    int is_numbered = origin >> 32 == samemap_generation(found->state);
+    found->number = is_numbered ? __atomic_load_n(&job->seq, __ATOMIC_RELAXED) : 0;
     uint64_t run = __atomic_load_n(&job->run, __ATOMIC_RELAXED), route = __atomic_load_n(&job->route, __ATOMIC_RELAXED);
     uint64_t first = run & UINT32_MAX, blocks = run >> 32, room = blocks * at->block_size;
     found->holder = samemap_tag((uint32_t)found->state);
-    found->number = __atomic_load_n(&job->seq, __ATOMIC_RELAXED);
     found->lane = (uint32_t)route & 0xffff;
     found->flags = (uint32_t)(route >> 16) & 0xffff;
     found->call = (uint32_t)(route >> 32);
-    found->origin = samemap_tag((uint32_t)__atomic_load_n(&job->origin, __ATOMIC_RELAXED));
+    found->origin = samemap_tag((uint32_t)origin);
     found->put = __atomic_load_n(&job->put, __ATOMIC_RELAXED);
     found->taken = __atomic_load_n(&job->taken, __ATOMIC_RELAXED);
     found->length = __atomic_load_n(&job->length, __ATOMIC_RELAXED);
