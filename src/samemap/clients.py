@@ -325,12 +325,16 @@ class AsyncClient(_Caller):
                 except Empty:
                     pass
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if not await aio.finished(self, call._begin_recv(), left):
-                    try:
-                        return call.recv(0)
-                    except Empty:
-                        pass
-                    raise self._late(call, timeout)
+                pending = call._begin_recv()
+                if await aio.finished(self, pending, left):
+                    # Raises what there is instead of a reply: the death of who had the request.
+                    pending.result()
+                    continue
+                try:
+                    return call.recv(0)
+                except Empty:
+                    pass
+                raise self._late(call, timeout)
         except BaseException:
             call.cancel()
             raise

@@ -109,7 +109,10 @@ class TestServers:
                     assert client.call(turn, 60) == 2 * turn
                     assert isinstance(raised(lambda: client.call("die", 60)), PeerDied)
                     assert server.ends()
-            assert service.stats().running == 0
+            with Service("s", lambda x: x):
+                assert client.call(1, 60) == 1
+                # Who serves looks after the dead.
+                until(lambda: service.stats().running == 0, "the end of all")
 
     def test_a_stopped_one_is_no_dead_one(self) -> None:
         with workers(1, SERVE) as (server,), Client("s", wait=30) as client:
