@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from operator import index
 
 from . import aio, codecs, opening
 from ._core import Queue as Compiled
-from .segments import STATE, Closing, called_by_file, fields_of
+from .segments import STATE, Closing, called_by_file, fields_of, is_ours
 from .workload import Lease, QueueStats, Worker
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     import socket
     from collections.abc import Sequence
     from typing import Any, Literal, Self, TypedDict, Unpack
@@ -228,7 +228,7 @@ class Queue(Closing, Compiled):
         choice, trusted = own or ({}, None)
         if trusted is None:
             # It came as a descriptor.
-            trusted = _is_ours(segment)
+            trusted = is_ours(segment)
         called = called_by_file(cls._noun, segment)
         codec = codecs.recorded(fields_of(segment), called, **choice, trusted=trusted)
         way: Any = codec.name if codec.name in ("bytes", "pickle") else "codec"
@@ -562,8 +562,3 @@ class Queue(Closing, Compiled):
     def _state(self) -> str:
         what = f"{self.dtype}{list(self.shape)}" if self.shape is not None else self.codec
         return f"{what}, {self.qsize()} of {self.maxsize}{', shut down' if self.is_shut_down else ''}"
-
-
-def _is_ours(segment: Segment) -> bool:
-    """Tell whether a file belongs to this user or to root, as those do that are opened by name."""
-    return os.fstat(segment.fileno()).st_uid in (os.geteuid(), 0)

@@ -1,4 +1,4 @@
-"""What queues tell of themselves, of those who work for them, and of the jobs in their hands."""
+"""What queues and services tell of themselves, of those who work for them, and of the jobs in their hands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._core import Participant
 
-__all__ = ["Lease", "QueueStats", "Worker"]
+__all__ = ["Lease", "QueueStats", "ServiceClient", "ServiceStats", "ServiceWorker", "Worker"]
 
 
 class QueueStats(Record):
@@ -84,3 +84,67 @@ class Worker(Record):
     returned: int
     bytes: int
     leases: tuple[Lease, ...]
+
+
+class ServiceStats(Record):
+    """What is known of a service, at one moment.
+
+    Attributes:
+        depth: Requests that wait for a worker.
+        running: Requests in the hands of workers.
+        held: Requests and replies that are done with, and of which a view still lives.
+        requests: How many requests were taken, in all.
+        done: How many of them were ended by their worker.
+        maxsize: How many requests may wait.
+        max_bytes: How many bytes of large messages there is room for.
+        free_bytes: How many of them are free.
+        servers: How many processes serve.
+        waiting: How many threads and tasks sleep for it, at either end.
+        participants: How many living processes have it open for more than looking.
+        shut_down: Whether it was shut down.
+    """
+
+    depth: int
+    running: int
+    held: int
+    requests: int
+    done: int
+    maxsize: int
+    max_bytes: int
+    free_bytes: int
+    servers: int
+    waiting: int
+    participants: int
+    shut_down: bool
+
+
+class ServiceWorker(Record):
+    """A process that serves, or has served.
+
+    Attributes:
+        participant: The process; ``None`` where the roster does not know it any more.
+        serving: Whether it takes requests.
+        requests: How many it has taken.
+        done: How many of them it has ended.
+        leases: What it has in its hands.
+    """
+
+    participant: Participant | None
+    serving: bool
+    requests: int
+    done: int
+    leases: tuple[Lease, ...]
+
+
+class ServiceClient(Record):
+    """A process that has called.
+
+    Attributes:
+        participant: The process; ``None`` where the roster does not know it any more.
+        calls: How many calls it has made.
+        bytes: How many bytes the messages had that it has sent.
+    """
+
+    participant: Participant | None
+    calls: int
+    bytes: int
