@@ -17,9 +17,15 @@
 //! | --- | --- |
 //! | ready, or filling and named by the ring → leased | nothing has happened |
 //! | `head` | the others pass over what is taken |
-//! | leased → held, when it is acknowledged | the job of a dead one, which is ready again |
-//! | the number is forgotten, the blocks are freed | what a dead one held, which `recovery.rs` frees |
-//! | held → free, of the next generation | the same |
+//! | leased → free, of the next generation, when it is acknowledged and has no blocks | the job of a dead one, which is ready again |
+//! | leased → held, when it has | the same |
+//! | the blocks are freed | what a dead one held, which `recovery.rs` frees |
+//! | held → free | the same |
+//!
+//! | step of giving back, or of looking after the dead | killed before it |
+//! | --- | --- |
+//! | leased → ready | nothing has happened, or the job is that of a dead one |
+//! | `returned`, the bell | a job that the lane does not find: who looks after the dead sees that, and says that it has come back |
 //!
 //! Numbers in order are only a hint of what to take next: what counts is the state of each job, so one that comes back
 //! is found by looking at all of them, which is done when `returned` says that there may be one.
@@ -401,7 +407,8 @@ impl<'a> Store<'a> {
     pub fn abandon(&self, grip: Grip, me: Tag) {
         let held = grip.state.held(me);
         if self.jobs[grip.at].change(grip.state, held) {
-            self.clear(Grip { at: grip.at, state: held }, me);
+            // It may not have been labelled yet: its label is that of the job before.
+            self.recover(Grip { at: grip.at, state: held });
         }
     }
 

@@ -495,7 +495,9 @@ impl Queue {
     #[getter]
     fn is_shut_down(&self) -> PyResult<bool> {
         self.depot.check_open()?;
-        Ok(self.depot.store()?.shut() != Shut::Open)
+        let is_shut = self.depot.store()?.shut() != Shut::Open;
+        self.depot.object.check()?;
+        Ok(is_shut)
     }
 
     fn _jobs(&self) -> PyResult<Vec<JobRow>> {

@@ -126,7 +126,9 @@ impl Service {
     #[getter]
     fn is_shut_down(&self) -> PyResult<bool> {
         self.requests.check_open()?;
-        Ok(self.requests.store()?.shut() != Shut::Open)
+        let is_shut = self.requests.store()?.shut() != Shut::Open;
+        self.requests.object.check()?;
+        Ok(is_shut)
     }
 
     fn _jobs(&self) -> PyResult<Vec<JobRow>> {
