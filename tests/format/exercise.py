@@ -436,9 +436,15 @@ def values(chance: random.Random, tags: list[int]) -> Iterator[int]:
 
 
 def tables(whole: bytes) -> list[tuple[int, int]]:
-    """Return where the tables of a topic begin and end, the ring last; nothing where it is no topic."""
+    """Return where the tables of a topic or queue begin and end, the ring last; nothing where it is neither."""
     body = int.from_bytes(whole[96:104], "little")
     kind, participants = (int.from_bytes(whole[at : at + 4], "little") for at in (12, 84))
+    if kind in (12, 13):
+        jobs, lanes, ring = (int.from_bytes(whole[body + at :][:4], "little") for at in (4, 8, 12))
+        workers = body + 256 + 192 * lanes
+        table = workers + 128 * participants
+        words = table + 128 * jobs
+        return [(body, workers), (workers, table), (table, words), (words, words + 8 * ring)]
     if kind not in (10, 11):
         return []
     slots, ring, subscribers = (int.from_bytes(whole[body + at :][:4], "little") for at in (0, 4, 8))
