@@ -27,6 +27,8 @@ The floors, from the ground up; imports run downwards only:
 - ``samemap.subscriptions``, ``samemap.topics``: `Topic`, messages from many to many, and who reads them.
 - ``samemap.latest``: `Latest`, the newest value.
 - ``samemap.queues``: `Queue`, each job to one worker.
+- ``samemap.parcels``, ``samemap.poolworker``, ``samemap.pools``, ``samemap.executors``: `ProcessPoolExecutor`, and what
+  its workers do.
 - ``samemap.waiting``: waiting for several of them.
 - ``samemap.conditions``: `Condition`, which has a lock.
 - ``samemap.namespaces``: `Namespace`, many objects in one file.
@@ -51,6 +53,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._core import DeadLetter, Job
     from .errors import BrokenBarrierError, Empty, Full, LeaseLost, PeerDied, ShutDown
+    from .executors import ProcessPoolExecutor, WorkerDied
     from .latest import Latest, LatestStats
     from .queues import Queue
     from .subscriptions import Subscription
@@ -88,6 +91,7 @@ __all__ = [
     "OwnerDied",
     "Participant",
     "PeerDied",
+    "ProcessPoolExecutor",
     "Publisher",
     "Queue",
     "QueueStats",
@@ -108,6 +112,7 @@ __all__ = [
     "Topic",
     "TopicStats",
     "Worker",
+    "WorkerDied",
     "__version__",
     "wait",
     "wait_async",
@@ -127,6 +132,7 @@ _LATER = {
     "Lease": "workload",
     "LeaseLost": "errors",
     "PeerDied": "errors",
+    "ProcessPoolExecutor": "executors",
     "Publisher": "traffic",
     "Queue": "queues",
     "QueueStats": "workload",
@@ -136,6 +142,7 @@ _LATER = {
     "Topic": "topics",
     "TopicStats": "traffic",
     "Worker": "workload",
+    "WorkerDied": "executors",
 }
 
 

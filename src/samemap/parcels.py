@@ -1,0 +1,159 @@
+"""How calls and their results are packed: pickles with their buffers beside them, in an envelope that can always be read.
+
+What is in the envelope is unpickled by itself, so that whoever cannot bring it back knows whose it was.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import pickle
+import traceback
+from multiprocessing.reduction import ForkingPickler
+
+# Not from typing, whose import alone costs as much as the interpreter's own start.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, TypeAlias
+
+    from typing_extensions import Buffer
+
+    #: A pickle, and what lies beside it.
+    Parcel: TypeAlias = tuple[bytes | pickle.PickleBuffer, tuple[pickle.PickleBuffer, ...]]
+
+__all__ = ["RemoteTraceback", "pack", "size_of", "told", "too_large", "unpack"]
+
+#: From so many bytes on, a pickle is not copied into the one around it.
+LARGE = 1 << 16
+#: More than the envelope needs beside what is in it.
+ENVELOPE = 512
+#: And for each buffer.
+PLACE = 128
+
+_tables: dict[tuple[int, int], Mapping[type, Callable[[Any], Any]]] = {}
+
+
+def _table() -> Mapping[type, Callable[[Any], Any]]:
+    """Return the reducers of multiprocessing and of copyreg as one dict: its pickler looks them up one after the other."""
+    theirs: Mapping[type, Callable[[Any], Any]] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
+    sizes = len(copyreg.dispatch_table), len(theirs)
+    if (found := _tables.get(sizes)) is None:
+        found = _tables[sizes] = {**copyreg.dispatch_table, **theirs}
+    return found
+
+
+def pack(value: object) -> Parcel:
+    """Pickle an object, as `multiprocessing` does it, with its buffers beside it.
+
+    Args:
+        value: Anything that can be pickled. Its buffers are not copied.
+
+    Returns:
+        The pickle, and the buffers.
+
+    Raises:
+        Exception: What `pickle` raises for what cannot be pickled, unchanged.
+
+    Example:
+        >>> unpack(*pack(["four"]))
+        ['four']
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    file = io.BytesIO()
+    pickler = pickle.Pickler(file, 5, buffer_callback=buffers.append)
+    pickler.dispatch_table = _table()
+    pickler.dump(value)
+    if file.tell() < LARGE:
+        return file.getvalue(), tuple(buffers)
+    return pickle.PickleBuffer(file.getbuffer()), tuple(buffers)
+
+
+def size_of(parcel: Parcel) -> int:
+    """Return how many bytes it takes at most.
+
+    Args:
+        parcel: What `pack` returned.
+
+    Returns:
+        The number.
+
+    Example:
+        >>> size_of(pack(bytes(1000))) > 1000
+        True
+    """
+    pickled, buffers = parcel
+    size = ENVELOPE + memoryview(pickled).nbytes
+    return size + sum(PLACE + memoryview(buffer).nbytes for buffer in buffers)
+
+
+def too_large(what: str, size: int, most: int) -> ValueError:
+    """Return the error of one who would send too much at once.
+
+    Args:
+        what: What there was to send.
+        size: Its bytes.
+        most: How many there is room for.
+
+    Returns:
+        The error.
+
+    Example:
+        >>> print(too_large("a photo", 200, 100))
+        a photo has 200 bytes with its envelope, and the pool's memory 100: make the pool with max_bytes=256 or more
+    """
+    return ValueError(
+        f"{what} has {size} bytes with its envelope, and the pool's memory {most}: "
+        f"make the pool with max_bytes={1 << (size - 1).bit_length()} or more"
+    )
+
+
+def unpack(pickled: Buffer, buffers: tuple[Buffer, ...]) -> Any:
+    """Bring back an object.
+
+    Args:
+        pickled: The pickle.
+        buffers: What lay beside it.
+
+    Returns:
+        The object; arrays in it are views of the buffers.
+
+    Raises:
+        Exception: What the objects' own classes raise when they are made again, unchanged.
+
+    Example:
+        >>> unpack(*pack(print)) is print
+        True
+    """
+    return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - it comes from this pool's own processes
+
+
+class RemoteTraceback(Exception):
+    """Where an exception was raised, in the process that it comes from: it is the ``__cause__`` of the exception.
+
+    Args:
+        text: The traceback.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.tb = text
+
+    def __str__(self) -> str:
+        return self.tb
+
+
+def told(error: BaseException) -> str:
+    """Return the text of an error's traceback, as `RemoteTraceback` has it.
+
+    Args:
+        error: The error.
+
+    Returns:
+        The text.
+
+    Example:
+        >>> told(KeyError("four")).splitlines()[2]
+        "KeyError: 'four'"
+    """
+    return '\n"""\n' + "".join(traceback.format_exception(error)) + '"""'
