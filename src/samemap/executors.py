@@ -1,4 +1,4 @@
-"""`ProcessPoolExecutor`: calls in other processes, with arrays that are not copied on their way, and workers that may die."""
+"""`ProcessPoolExecutor`: calls in other processes, with arrays that are seen and not sent, and workers that may die."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class ProcessPoolExecutor(Executor):
 
     It takes the same arguments, and its futures do the same, but:
 
-    - Arrays, and whatever else pickles its buffers out of band, are not copied into pipes and out of them. What a
-      worker gets are read-only views of memory that both see; so are large arrays in results, as long as half of that
-      memory is free: results are copied when more of it is in somebody's hands.
+    - Arrays, and whatever else pickles its buffers out of band, do not go through pipes. Of 64 KiB or more, what a
+      worker gets, and what comes back, are read-only views of memory that both see; but copies, read-only too, when
+      half of that memory is still in somebody's hands, so that nobody who collects results holds up the others.
     - When a worker dies, by ``kill -9``, ``os._exit`` or a crash, only the call that it was at fails, with
       `WorkerDied`, a ``BrokenProcessPool``; or is tried again, if ``retries`` says so. Another worker takes its place.
 
@@ -46,8 +46,8 @@ class ProcessPoolExecutor(Executor):
     When this process dies, its workers go as soon as they are done with what they are at.
 
     Leave arrays alone that were submitted until their call is done, as ever: they are copied into the memory when it is
-    nearly their turn. A call whose worker keeps views of its arguments, or a result of more than half of ``max_bytes``
-    while others are in somebody's hands, waits for room until those let go.
+    nearly their turn. A call for which there is no room in one piece, because workers keep views of earlier ones, waits
+    until they let go.
 
     Args:
         max_workers: How many processes; as many as there are processors when ``None``.

@@ -1,4 +1,4 @@
-"""How calls and their results are packed: pickles with their buffers beside them, in an envelope that can always be read.
+"""How calls and their results are packed: pickles and their buffers, in an envelope that can always be read.
 
 What is in the envelope is unpickled by itself, so that whoever cannot bring it back knows whose it was.
 """
@@ -14,17 +14,19 @@ from multiprocessing.reduction import ForkingPickler
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, TypeAlias
 
     from typing_extensions import Buffer
 
+    from .queues import Queue
+
     #: A pickle, and what lies beside it.
     Parcel: TypeAlias = tuple[bytes | pickle.PickleBuffer, tuple[pickle.PickleBuffer, ...]]
 
-__all__ = ["RemoteTraceback", "pack", "size_of", "told", "too_large", "unpack"]
+__all__ = ["RemoteTraceback", "pack", "size_of", "told", "too_large", "unpack", "views_or_copies"]
 
-#: From so many bytes on, a pickle is not copied into the one around it.
+#: From so many bytes on, copies cost more than what is done to avoid them.
 LARGE = 1 << 16
 #: More than the envelope needs beside what is in it.
 ENVELOPE = 512
@@ -35,7 +37,7 @@ _tables: dict[tuple[int, int], Mapping[type, Callable[[Any], Any]]] = {}
 
 
 def _table() -> Mapping[type, Callable[[Any], Any]]:
-    """Return the reducers of multiprocessing and of copyreg as one dict: its pickler looks them up one after the other."""
+    """Return the reducers of multiprocessing and of copyreg in one dict, which is quicker than its own two."""
     theirs: Mapping[type, Callable[[Any], Any]] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
     sizes = len(copyreg.dispatch_table), len(theirs)
     if (found := _tables.get(sizes)) is None:
@@ -126,6 +128,33 @@ def unpack(pickled: Buffer, buffers: tuple[Buffer, ...]) -> Any:
         True
     """
     return pickle.loads(pickled, buffers=buffers)  # noqa: S301 - it comes from this pool's own processes
+
+
+def views_or_copies(queue: Queue, buffers: Sequence[memoryview], more: int = 0) -> tuple[Buffer, ...]:
+    """Return what an object may keep: views, as long as no more than half of a queue's memory is kept; else copies.
+
+    So nobody who collects arrays keeps others from sending theirs. Small ones are copied, which is quicker than to ask.
+
+    Args:
+        queue: Whose memory it is.
+        buffers: Views of it.
+        more: Bytes that will be kept beside those that are.
+
+    Returns:
+        As many buffers.
+
+    Example:
+        >>> from samemap import Queue
+        >>> views_or_copies(Queue(), [memoryview(b"small")])
+        (b'small',)
+    """
+    if not buffers:
+        return ()
+    if sum(buffer.nbytes for buffer in buffers) >= LARGE:
+        kept = [length for _, _, state, _, _, length, *_ in queue._jobs() if state == "held"]
+        if sum(kept) + more <= queue.max_bytes // 2 and len(kept) <= queue.maxsize // 2:
+            return tuple(buffers)
+    return tuple(bytes(buffer) for buffer in buffers)
 
 
 class RemoteTraceback(Exception):

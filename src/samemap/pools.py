@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import traceback
 import weakref
 from collections import deque
 from concurrent.futures import Future, InvalidStateError
@@ -13,8 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 
 from .exhaustion import Full, ShutDown
-from .parcels import LARGE, RemoteTraceback, pack, size_of, told, too_large, unpack
-from .poolworker import BROKEN, CALL, DIED, FAILED, RAISED, RETURNED, STARTING, WORD, Station, called, work
+from .parcels import RemoteTraceback, pack, size_of, told, too_large, unpack, views_or_copies
+from .poolworker import BROKEN, CALL, DIED, FAILED, PIECE, RETURNED, STARTING, WORD, Station, called, work
 from .queues import Queue
 from .region import Region
 
@@ -32,8 +33,8 @@ __all__ = ["Pool", "WorkerDied"]
 
 #: So many calls for each worker are on their way or in its hands; they cannot be cancelled any more.
 AHEAD = 2
-#: How many results may wait, or be seen by somebody.
-RESULTS = 512
+#: How many messages of each kind may wait; and half as many be seen by somebody.
+MESSAGES = 512
 #: Seconds between two tries to put a call for which there is no room.
 AGAIN = 0.02
 #: After so many workers in a row that were killed before they were ready, there is no hope.
@@ -139,8 +140,8 @@ class Pool:
         self.pid = os.getpid()
         self.forks = context.get_start_method() == "fork"
         places = max(128, 4 * max_workers)
-        self.tasks = Queue(maxsize=self.window, max_bytes=max_bytes, max_participants=places)
-        self.results = Queue(maxsize=RESULTS, max_bytes=max_bytes, max_participants=places)
+        self.tasks = Queue(maxsize=max(MESSAGES, self.window), max_bytes=max_bytes, max_participants=places)
+        self.results = Queue(maxsize=MESSAGES, max_bytes=max_bytes, max_participants=places)
         self.board = Region(None, max_workers * WORD)
         self.station = Station(
             self.tasks, self.results, self.board, self.pid, retries + 1, initializer, initargs, max_tasks
@@ -150,6 +151,8 @@ class Pool:
         self.pending: deque[Call] = deque()
         self.running: dict[int, Call] = {}
         self.orphans: list[int] = []
+        #: Of results that come in pieces: by number of the call, and by part. Only the thread that collects has it.
+        self.pieces: dict[int, dict[int, bytearray]] = {}
         self.number = 0
         self.is_full = False
         self.is_closing = False
@@ -400,8 +403,8 @@ class Pool:
                 self.pending.popleft()
             else:
                 self.is_full = False
-        for call, error in failed:
-            call.future.set_exception(error)
+        for call, reason in failed:
+            call.future.set_exception(reason)
 
     def _collect(self) -> None:
         while True:
@@ -415,53 +418,59 @@ class Pool:
             if what == BROKEN:
                 self._break("the initializer of a worker failed", rest[0])
                 continue
+            if what == PIECE:
+                self._add_piece(number, *rest)
+                rest.clear()
+                continue
+            call = None
             if what == DIED:
                 self._died(number, *rest)
             elif (call := self.running.pop(number, None)) is not None:
                 self.false_starts = 0
+                for part, joined in self.pieces.pop(number, {}).items():
+                    rest[part] = memoryview(joined).toreadonly()
                 self._settle(call, what, rest)
             # Nothing of it is kept while the next one is waited for.
-            call = rest = None  # type: ignore[assignment]
+            del call, rest
             self._feed()
-            if not self.running:
-                self._look_whether_over()
-
-    def _look_whether_over(self) -> None:
-        if self.is_closing or _is_exiting:
-            self.ring()
+            if not self.running and (self.is_closing or _is_exiting):
+                self.ring()
 
     def _settle(self, call: Call, what: str, rest: list[Any]) -> None:
+        cause = None if what == RETURNED else RemoteTraceback(rest.pop(0))
+        value: Any = None
+        error: BaseException | None = None
         try:
-            if what == RETURNED:
-                value = self._unpacked(rest)
-                call.future.set_result(value)
-                return
-            cause = RemoteTraceback(rest.pop(0))
-            try:
-                error = self._unpacked(rest)
-            except Exception as reason:
-                error = reason
-            error.__cause__ = cause
-        except InvalidStateError:
-            return
+            value = self._unpacked(rest)
         except BaseException as reason:
+            # They have views of the memory.
+            traceback.clear_frames(reason.__traceback__)
             error = reason
+        if cause is not None:
+            # What cannot be brought back says so itself.
+            error = error or value
+            assert error is not None  # noqa: S101 - one of them is
+            error.__cause__ = cause
+        # Somebody may have set it who should not.
         with contextlib.suppress(InvalidStateError):
-            call.future.set_exception(error)
+            if error is None:
+                call.future.set_result(value)
+            else:
+                call.future.set_exception(error)
 
     def _unpacked(self, parcel: list[Any]) -> Any:
         pickled, *buffers = parcel
         parcel.clear()
-        size = sum(buffer.nbytes for buffer in buffers)
-        if size and (size < LARGE or not self._has_room()):
-            # Who keeps results must not keep workers from sending theirs.
-            buffers = [bytes(buffer) for buffer in buffers]
-        return unpack(pickled, tuple(buffers))
+        return unpack(pickled, views_or_copies(self.results, buffers))
 
-    def _has_room(self) -> bool:
-        """Tell whether half of the memory for results is free."""
-        *_, places, free = self.results._totals()
-        return places >= RESULTS // 2 and free >= self.results.max_bytes // 2
+    def _add_piece(self, number: int, part: int, start: int, length: int, piece: memoryview) -> None:
+        if number not in self.running:
+            return
+        parts = self.pieces.setdefault(number, {})
+        if start == 0:
+            # Also when another worker tries again.
+            parts[part] = bytearray(length)
+        parts[part][start : start + piece.nbytes] = piece
 
     def _died(self, number: int, pid: int | None, code: int | None) -> None:
         if (call := self.running.get(number)) is None:
@@ -474,6 +483,7 @@ class Pool:
         call.deaths += 1
         if call.deaths > self.retries or pid == 0:
             del self.running[number]
+            self.pieces.pop(number, None)
             call.future.set_exception(WorkerDied(called(call.fn), pid or None, code, call.deaths))
 
 

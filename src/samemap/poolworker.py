@@ -6,9 +6,10 @@ import os
 from concurrent.futures import _base
 from functools import partial
 from multiprocessing import parent_process
+from pickle import PickleBuffer
 
 from .exhaustion import Empty, Full, ShutDown
-from .parcels import pack, size_of, told, too_large, unpack
+from .parcels import pack, size_of, told, too_large, unpack, views_or_copies
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
@@ -24,6 +25,7 @@ __all__ = [
     "CALL",
     "DIED",
     "FAILED",
+    "PIECE",
     "RAISED",
     "READY",
     "RETIRED",
@@ -42,10 +44,14 @@ STARTING, READY, RETIRED, FAILED, CALL = 0, 1, 2, 3, 16
 WORD = 8
 
 # What a message of the results says: (which of these, number of the call, ...).
-RETURNED, RAISED, DIED, BROKEN = "returned", "raised", "died", "broken"
+RETURNED, RAISED, PIECE, DIED, BROKEN = "returned", "raised", "piece", "died", "broken"
 
 #: Seconds between two looks after the process that has the pool, by one who has nothing to do.
 PULSE = 1.0
+#: Seconds after which a result is sent in pieces, if there is no room for it as a whole.
+PATIENCE = 0.1
+#: Bytes of a piece. Of the half of the memory that nobody keeps, so much is always in one piece: see `views_or_copies`.
+PIECE_SIZE = 1 << 15
 
 
 class Station:
@@ -100,6 +106,21 @@ class Station:
                     raise ShutDown from None
             else:
                 return
+
+    def send_result(self, what: str, number: int, *parts: Any) -> None:
+        """Put a result; in pieces, if there is no room for the whole of it soon."""
+        try:
+            self.results.put((what, number, *parts), timeout=PATIENCE)
+        except Full:
+            rest = list(parts)
+            size = min(PIECE_SIZE, self.results.max_bytes // 8)
+            for part, buffer in enumerate(parts):
+                if isinstance(buffer, str) or (whole := PickleBuffer(buffer).raw()).nbytes <= size:
+                    continue
+                for start in range(0, whole.nbytes, size):
+                    self.send(PIECE, number, part, start, whole.nbytes, PickleBuffer(whole[start : start + size]))
+                rest[part] = None
+            self.send(what, number, *rest)
 
 
 def run_chunk(fn: Callable[..., Any], chunk: list[tuple[Any, ...]]) -> list[Any]:
@@ -199,14 +220,15 @@ def _send_back(station: Station, number: int, parcel: list[Any]) -> None:
         message = (RAISED, number, text, *_packed_error(error, station.results.max_bytes))
         error.__traceback__ = None
         del error
-    station.send(*message)
+    station.send_result(*message)
 
 
 def _called(station: Station, parcel: list[Any]) -> tuple[Any, ...]:
     """Return the parcel of what the function returns."""
     pickled, *buffers = parcel
     parcel.clear()
-    fn, args, kwargs = unpack(pickled, tuple(buffers))
+    size = sum(buffer.nbytes for buffer in buffers)
+    fn, args, kwargs = unpack(pickled, views_or_copies(station.tasks, buffers, size))
     del pickled, buffers
     return _packed(fn(*args, **kwargs), f"what {called(fn)} returns", station.results.max_bytes)
 
