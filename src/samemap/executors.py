@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["ProcessPoolExecutor", "WorkerDied"]
 
 BYTES = 64 << 20
+#: So that there is always room to say what went wrong.
+LEAST = 1 << 16
 #: What a job's word has room to count, but for the first attempt and the one that is refused.
 RETRIES = 253
 
@@ -56,8 +58,8 @@ class ProcessPoolExecutor(Executor):
         initializer: What each of them calls first.
         initargs: Its arguments.
         max_tasks_per_child: After how many calls a process is replaced; not with ``fork``.
-        max_bytes: Bytes of memory for calls, and as many for results: so large may one be. It is taken only as far as
-            it is used.
+        max_bytes: Bytes of memory for calls, and as many for results: so large may one be. All of it is reserved when
+            the pool is made.
         retries: How many times a call is tried again whose worker has died; it may have done some of its work before.
 
     Raises:
@@ -103,6 +105,8 @@ class ProcessPoolExecutor(Executor):
             )
         if not 0 <= index(retries) <= RETRIES:
             raise ValueError(f"retries is a number from 0 to {RETRIES}, not {retries}")
+        if index(max_bytes) < LEAST:
+            raise ValueError(f"max_bytes is the size of the memory, at least {LEAST}, not {max_bytes}")
         self._max_workers = max_workers
         self._mp_context = mp_context
         self._pool = Pool(

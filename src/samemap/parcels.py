@@ -24,12 +24,16 @@ if TYPE_CHECKING:
     #: A pickle, and what lies beside it.
     Parcel: TypeAlias = tuple[bytes | pickle.PickleBuffer, tuple[pickle.PickleBuffer, ...]]
 
-__all__ = ["RemoteTraceback", "pack", "size_of", "told", "too_large", "unpack", "views_or_copies"]
+__all__ = ["TRACEBACK", "RemoteTraceback", "pack", "size_of", "told", "too_large", "unpack", "views_or_copies"]
 
 #: From so many bytes on, copies cost more than what is done to avoid them.
 LARGE = 1 << 16
+#: Of longer tracebacks, so many characters from the beginning and from the end.
+SHOWN = 4000
 #: More than the envelope needs beside what is in it.
 ENVELOPE = 512
+#: More than there may be of a traceback.
+TRACEBACK = 1 << 15
 #: And for each buffer.
 PLACE = 128
 
@@ -185,4 +189,7 @@ def told(error: BaseException) -> str:
         >>> told(KeyError("four")).splitlines()[2]
         "KeyError: 'four'"
     """
-    return '\n"""\n' + "".join(traceback.format_exception(error)) + '"""'
+    text = "".join(traceback.format_exception(error))
+    if len(text) > 2 * SHOWN:
+        text = f"{text[:SHOWN]}\n[... {len(text) - 2 * SHOWN} characters ...]\n{text[-SHOWN:]}"
+    return f'\n"""\n{text}"""'

@@ -9,7 +9,7 @@ from multiprocessing import parent_process
 from pickle import PickleBuffer
 
 from .exhaustion import Empty, Full, ShutDown
-from .parcels import pack, size_of, told, too_large, unpack, views_or_copies
+from .parcels import TRACEBACK, pack, size_of, told, too_large, unpack, views_or_copies
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
@@ -217,7 +217,7 @@ def _send_back(station: Station, number: int, parcel: list[Any]) -> None:
     except BaseException as error:
         text = told(error)
         # Its frames have all that the function had.
-        message = (RAISED, number, text, *_packed_error(error, station.results.max_bytes))
+        message = (RAISED, number, text, *_packed_error(error, station.results.max_bytes - TRACEBACK))
         error.__traceback__ = None
         del error
     station.send_result(*message)
@@ -242,7 +242,12 @@ def _packed(value: object, what: str, most: int) -> tuple[Any, ...]:
 
 def _packed_error(error: BaseException, most: int) -> tuple[Any, ...]:
     """Return the parcel of an error; where that cannot be had, of the one that says so."""
+    what = f"the {type(error).__qualname__} that was raised"
     try:
-        return _packed(error, f"the {type(error).__qualname__}", most)
+        return _packed(error, what, most)
     except BaseException as reason:
-        return _packed(reason.with_traceback(None), "the error", most)
+        why = reason.with_traceback(None)
+    try:
+        return _packed(why, what, most)
+    except BaseException:
+        return _packed(RuntimeError(f"{what} cannot be sent: {type(why).__qualname__}"), what, most)
