@@ -70,9 +70,9 @@ def pack(value: object) -> Parcel:
     pickler = pickle.Pickler(file, 5, buffer_callback=buffers.append)
     pickler.dispatch_table = _table()
     pickler.dump(value)
-    if file.tell() < LARGE:
-        return file.getvalue(), tuple(buffers)
-    return pickle.PickleBuffer(file.getbuffer()), tuple(buffers)
+    # Not file.getbuffer(): the interpreter crashes when it collects a memoryview of that which a PickleBuffer shows.
+    pickled = file.getvalue()
+    return pickled if len(pickled) < LARGE else pickle.PickleBuffer(pickled), tuple(buffers)
 
 
 def size_of(parcel: Parcel) -> int:

@@ -74,6 +74,13 @@ def _how(exitcode: int | None) -> str:
     return f"was killed by signal {-exitcode}"
 
 
+def _failed(error: Exception) -> Future[Any]:
+    """Return what comes of a call that cannot be sent; not where it was raised, whose frame it would keep alive."""
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future
+
+
 class Call:
     """A call that is not done."""
 
@@ -193,9 +200,7 @@ class Pool:
             if (size := size_of(parcel)) > (most := self.tasks.max_bytes):
                 raise too_large(f"the call of {called(fn)} with its arguments", size, most)
         except Exception as error:
-            failed: Future[Any] = Future()
-            failed.set_exception(error)
-            return failed
+            return _failed(error)
         call = Call(fn, parcel)
         with self.staffing:
             self._check_open()
