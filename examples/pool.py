@@ -27,5 +27,5 @@ if __name__ == "__main__":
             try:
                 assert future.result() == number
             except WorkerDied as error:
-                print(f"frame {number}: its worker died of signal {-error.exitcode}")
+                print(f"frame {number} is lost: exit code {error.exitcode}")
         print("the others:", sum(future.exception() is None for future in futures))

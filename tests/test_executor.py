@@ -119,7 +119,7 @@ class TestSubmit:
 
         async def main() -> list[int]:
             loop = asyncio.get_running_loop()
-            return await asyncio.gather(*(loop.run_in_executor(pool, pow, 2, n) for n in range(10)))
+            return [await loop.run_in_executor(pool, pow, 2, n) for n in range(10)]
 
         assert asyncio.run(main()) == [2**n for n in range(10)]
 
@@ -225,7 +225,7 @@ class TestMap:
 
     def test_timeout(self, pool: ProcessPoolExecutor, tmp_path: Path) -> None:
         path = tmp_path / "now"
-        got = []
+        got: list[None] = []
         with pytest.raises(TimeoutError):
             got.extend(pool.map(calls.wait_for, [str(tmp_path), str(path)], timeout=0.5))
         path.touch()

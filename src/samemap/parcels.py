@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from .queues import Queue
+    from ._core import Queue
 
     #: A pickle, and what lies beside it.
     Parcel: TypeAlias = tuple[bytes | pickle.PickleBuffer, tuple[pickle.PickleBuffer, ...]]
