@@ -66,6 +66,8 @@ impl Store<'_> {
                 memory.block = found + count;
                 return Some(found);
             }
+            // Whoever looked meanwhile may have missed what was given back, and sleep.
+            self.queue.room.ring();
         }
         None
     }
