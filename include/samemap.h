@@ -55,7 +55,6 @@
 /* Instead of deliveries: the job was left to its keeper. */
 #define SAMEMAP_TO_KEEPER 255
 /* In a keeper: that there are views is a guess. */
-#define SAMEMAP_GUESS UINT64_C(0x100000000)
 #define SAMEMAP_MOST_JOBS 1048576
 /* Jobs that may wait in a lane for replies, which is as many words as its ring has. */
 #define SAMEMAP_REPLIES 16

@@ -33,15 +33,16 @@ shared! {
         run: Word64,
         /// When it was put: nanoseconds since 1970.
         put: Word64,
-        /// When it was taken, for the last time: nanoseconds since 1970, the lowest bit 1 if the lease ends by `until`.
+        /// When it was taken, for the last time: nanoseconds since 1970.
         taken: Word64,
         /// Its lane; in the bits from 16 what its sender wanted known; from 32 for which call it is.
         route: Word64,
         /// The tag of who put it; in the upper 32 bits the generation that the number is for.
         origin: Word64,
-        /// A tag, and in the upper bits the generation for which that process has views; the bit 32 if that is a guess.
+        /// A tag, and in the upper bits the generation for which that process has views. The marks of the tag count who
+        /// guesses that; then the attempt is there, too.
         keeper: Word64,
-        /// When the lease ends, on the monotonic clock, in nanoseconds.
+        /// When the lease ends, on the monotonic clock, in nanoseconds; the lowest 8 bits are the attempt that this is of.
         until: Word64,
         /// The lane for replies, and in the upper 32 bits the number of the call.
         reply: Word64,
@@ -58,8 +59,8 @@ pub const ATTEMPT: u32 = 32;
 
 const GENERATION_MASK: u64 = (1 << (64 - GENERATION)) - 1;
 
-/// In a keeper: that there are views is a guess.
-pub const GUESS: u64 = 1 << 32;
+const ONE_GUESS: u64 = 1 << 30;
+const MOST_GUESSES: u64 = 3;
 
 /// The most deliveries that are counted.
 pub const MOST_ATTEMPTS: u32 = 254;
@@ -123,6 +124,11 @@ impl State {
     #[must_use]
     pub fn generation(self) -> u32 {
         (self.0 >> GENERATION) as u32
+    }
+
+    /// That moment as the end of this lease.
+    fn lease_end(self, until: u64) -> u64 {
+        until & !u64::from(LEFT) | u64::from(self.attempt())
     }
 
     fn make(generation: u32, attempt: u32, tag: Option<Tag>, marks: u32) -> Self {
@@ -231,7 +237,8 @@ impl Job {
     pub(crate) fn change(&self, seen: State, new: State) -> bool {
         // Release [job.state]
         // Acquire [job.state]: what follows comes after all that led to `seen`.
-        self.state.compare_exchange(seen.0, new.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        // Where it fails, too: who has lost it sees who may have guessed that it has views.
+        self.state.compare_exchange(seen.0, new.0, Ordering::SeqCst, Ordering::Acquire).is_ok()
     }
 
     /// Its number in its lane, as far as it has one.
@@ -307,29 +314,64 @@ impl Job {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Notes when it was taken; `until` is when the lease ends, on the monotonic clock in nanoseconds, 0 for never.
+    /// Notes when it was taken, and was `leased` with that; `until` is when the lease ends, on the monotonic clock in
+    /// nanoseconds, 0 for never.
     #[inline(always)]
-    pub(crate) fn note_taken(&self, now: u64, until: u64) {
-        if until != 0 {
-            self.until.store(until, Ordering::Relaxed);
-        }
-        // Release [job.taken]
-        self.taken.store(now & !1 | u64::from(until != 0), Ordering::Release);
+    pub(crate) fn note_taken(&self, leased: State, now: u64, until: u64) {
+        self.taken.store(now, Ordering::Relaxed);
+        // Release [job.until]
+        self.until.store(if until == 0 { 0 } else { leased.lease_end(until) }, Ordering::Release);
     }
 
     /// When the lease ends, on the monotonic clock in nanoseconds; `None` for never.
     pub fn until(&self) -> Option<u64> {
-        // Acquire [job.taken]: sees until when.
-        let ends = self.taken.load(Ordering::Acquire) & 1 != 0;
-        ends.then(|| self.until.load(Ordering::Relaxed))
+        let state = self.state();
+        if state.phase() == Phase::Leased { self.end_of(state) } else { None }
     }
 
-    /// Has the lease end later.
-    pub(crate) fn extend(&self, until: u64) {
-        self.until.store(until, Ordering::Relaxed);
-        let taken = self.taken.load(Ordering::Relaxed);
-        // Release [job.taken]
-        self.taken.store(taken | 1, Ordering::SeqCst);
+    /// When the lease ends that was seen; `None` for never, and as long as its holder has not said so.
+    pub(crate) fn end_of(&self, leased: State) -> Option<u64> {
+        // Relaxed: it says itself of which lease it is. That of the one before must not end this one.
+        let until = self.until.load(Ordering::Relaxed);
+        (until == leased.lease_end(until)).then_some(until & !u64::from(LEFT))
+    }
+
+    /// Has the lease end later; says whether it is still that one.
+    pub(crate) fn extend(&self, leased: State, until: u64) -> bool {
+        loop {
+            // Acquire [job.until]: who sees the end of the next lease sees below that there is one, and leaves it.
+            let seen = self.until.load(Ordering::Acquire);
+            if self.state() != leased {
+                return false;
+            }
+            // It fails where another thread has extended it, or the next one has it by now.
+            let new = leased.lease_end(until);
+            if self.until.compare_exchange(seen, new, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+                return self.state() == leased;
+            }
+        }
+    }
+
+    /// Forgets when the lease ended of a job that was seen as a dead letter, as its deliveries are counted anew.
+    pub(crate) fn forget_lease(&self, dead: State) {
+        // Acquire [job.until]: as above.
+        let seen = self.until.load(Ordering::Acquire);
+        if self.state() == dead {
+            let _ = self.until.compare_exchange(seen, 0, Ordering::SeqCst, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets its number: nothing in a ring names it from now on; and its lane: whoever fills it next may be about to put it
+    /// into the first. Who frees it does, before it is free.
+    pub(crate) fn forget(&self) {
+        // Relaxed: the state, which follows, orders it.
+        self.seq.store(0, Ordering::Relaxed);
+        self.route.store(0, Ordering::Relaxed);
+        // So that no generation from long ago is taken for a later one, once they begin anew.
+        let keeper = self.keeper.load(Ordering::Relaxed);
+        if keeper != 0 {
+            let _ = self.keeper.compare_exchange(keeper, 0, Ordering::SeqCst, Ordering::Relaxed);
+        }
     }
 
     // Keepers
@@ -338,25 +380,32 @@ impl Job {
         u64::from(generation) << GENERATION | u64::from(who.word())
     }
 
+    /// Whether nobody keeps it, and nobody did who has not been forgotten.
+    #[inline(always)]
+    pub(crate) fn is_unkept(&self) -> bool {
+        self.keeper.load(Ordering::SeqCst) == 0
+    }
+
     /// Whose views of this generation's job there may be.
     pub(crate) fn keeper(&self, generation: u32) -> Option<Tag> {
         let word = self.keeper.load(Ordering::SeqCst);
         if word >> GENERATION == u64::from(generation) { Tag::read(word as u32) } else { None }
     }
 
-    /// Notes that `who` has views of this generation's job, or that this is so for all that is known; not if another one
-    /// has.
-    pub(crate) fn keep(&self, generation: u32, who: Tag, is_guess: bool) -> bool {
-        let wanted = Self::keeper_word(generation, who);
+    /// Makes the keeper what `change` makes of that of this generation, 0 for none; says whether it is so. `change` may
+    /// refuse. What is known of a later generation is not touched: whoever is that late will find the job gone.
+    fn change_keeper(&self, generation: u32, change: impl Fn(u64) -> Option<u64>) -> bool {
         let mut seen = self.keeper.load(Ordering::Relaxed);
         loop {
-            let is_this = seen >> GENERATION == u64::from(generation);
-            match if is_this { Tag::read(seen as u32) } else { None } {
-                Some(other) if other != who => return false,
-                Some(_) if is_guess => return true,
-                _ => {}
+            let later = ((seen >> GENERATION).wrapping_sub(u64::from(generation)) << GENERATION).cast_signed();
+            let known = if later == 0 { seen } else { 0 };
+            if later > 0 && seen != 0 {
+                return false;
             }
-            let new = if is_guess { wanted | GUESS } else { wanted };
+            let Some(new) = change(known) else { return false };
+            if new == known {
+                return true;
+            }
             match self.keeper.compare_exchange(seen, new, Ordering::SeqCst, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => seen = now,
@@ -364,13 +413,54 @@ impl Job {
         }
     }
 
-    /// Notes that `who` has no views of it; with `if_guessed`, only if they were a guess.
-    pub(crate) fn unkeep(&self, generation: u32, who: Tag, if_guessed: bool) {
-        let word = Self::keeper_word(generation, who);
-        let _ = self.keeper.compare_exchange(word | GUESS, 0, Ordering::SeqCst, Ordering::Relaxed);
-        if !if_guessed {
-            let _ = self.keeper.compare_exchange(word, 0, Ordering::SeqCst, Ordering::Relaxed);
-        }
+    /// Notes that `who` has views of this generation's job; not if another one has.
+    pub(crate) fn keep(&self, generation: u32, who: Tag) -> bool {
+        self.change_keeper(generation, |known| match Tag::read(known as u32) {
+            Some(other) if other != who => None,
+            _ => Some(Self::keeper_word(generation, who)),
+        })
+    }
+
+    /// Notes that whoever has `leased` it has views for all that is known, before it is taken away; not if another one has.
+    ///
+    /// Many may find that out at once, and only one of them will take it away. So guesses are counted: that one's must
+    /// stay when the others take theirs back.
+    pub(crate) fn guess(&self, leased: State) -> bool {
+        let (Some(who), generation) = (leased.tag(), leased.generation()) else { return false };
+        let (word, none) = (Self::keeper_word(generation, who), Self::guessed_word(leased, who));
+        self.change_keeper(generation, |known| match Tag::read(known as u32) {
+            Some(other) if other != who => None,
+            None => Some(none + ONE_GUESS),
+            Some(_) if known == word => Some(known),
+            Some(_) if known & !(MOST_GUESSES * ONE_GUESS) != none => Some(word), // It was taken away before.
+            Some(_) if known - none == MOST_GUESSES * ONE_GUESS => None,
+            Some(_) => Some(known + ONE_GUESS),
+        })
+    }
+
+    /// Takes a guess back.
+    pub(crate) fn unguess(&self, leased: State) {
+        let (Some(who), generation) = (leased.tag(), leased.generation()) else { return };
+        let none = Self::guessed_word(leased, who);
+        self.change_keeper(generation, |known| {
+            let is_guess = known & !(MOST_GUESSES * ONE_GUESS) == none && known != none;
+            Some(if known == none + ONE_GUESS {
+                0
+            } else if is_guess {
+                known - ONE_GUESS
+            } else {
+                known
+            })
+        });
+    }
+
+    fn guessed_word(leased: State, who: Tag) -> u64 {
+        Self::keeper_word(leased.generation(), who) | u64::from(leased.attempt()) << ATTEMPT
+    }
+
+    /// Notes that `who` has no views of it.
+    pub(crate) fn unkeep(&self, generation: u32, who: Tag) {
+        self.change_keeper(generation, |known| Some(if Tag::read(known as u32) == Some(who) { 0 } else { known }));
     }
 }
 
@@ -413,14 +503,51 @@ mod tests {
     #[test]
     fn one_keeper_and_only_of_this_generation() {
         let (job, me, other) = (Job::new(), Tag::new(0, 1), Tag::new(1, 1));
-        assert!(job.keep(7, me, true) && job.keep(7, me, false) && !job.keep(7, other, false));
+        let leased = |generation, who| State::make(generation, 0, None, 0).leased(who);
+        assert!(job.guess(leased(7, me)) && job.keep(7, me) && !job.keep(7, other));
         assert_eq!((job.keeper(7), job.keeper(8)), (Some(me), None));
-        job.unkeep(7, me, true);
+        job.unguess(leased(7, me));
         assert_eq!(job.keeper(7), Some(me), "that one knows, and does not guess");
-        assert!(job.keep(8, other, true) && job.keep(8, other, true));
-        job.unkeep(7, me, false);
-        assert_eq!(job.keeper(8), Some(other));
-        job.unkeep(8, other, true);
+        assert!(job.guess(leased(8, other)) && job.guess(leased(8, other)));
+        assert!(!job.keep(7, me) && !job.guess(leased(7, me)), "too late");
+        job.unkeep(7, me);
+        job.unguess(leased(8, other));
+        assert_eq!(job.keeper(8), Some(other), "one of two");
+        job.unguess(leased(8, other).leased(other));
+        assert_eq!(job.keeper(8), Some(other), "of another lease");
+        job.unguess(leased(8, other));
         assert_eq!(job.keeper(8), None);
+    }
+
+    #[test]
+    fn guesses_are_not_too_many_and_stay_when_the_next_lease_is_over() {
+        let (job, me) = (Job::new(), Tag::new(0, 1));
+        let first = State::make(9, 0, None, 0).leased(me);
+        assert!((0..3).all(|_| job.guess(first)) && !job.guess(first));
+        assert!(job.guess(first.leased(me)));
+        for _ in 0..4 {
+            job.unguess(first);
+            job.unguess(first.leased(me));
+        }
+        assert_eq!(job.keeper(9), Some(me));
+        job.unkeep(9, me);
+        assert_eq!(job.keeper(9), None);
+    }
+
+    #[test]
+    fn a_lease_ends_when_its_own_holder_said() {
+        let (job, me) = (Job::new(), Tag::new(0, 1));
+        let ready = State(0).filling(me).ready();
+        job.state.store(ready.leased(me).0, Ordering::Relaxed);
+        assert_eq!(job.until(), None);
+        job.note_taken(ready.leased(me), 1, 5000);
+        assert_eq!(job.until(), Some(5000 & !255));
+        assert!(job.extend(ready.leased(me), 9000));
+        let next = ready.leased(me).ready().leased(me);
+        job.state.store(next.0, Ordering::Relaxed);
+        assert_eq!(job.until(), None, "not yet said");
+        assert!(!job.extend(ready.leased(me), 1));
+        job.note_taken(next, 1, 0);
+        assert_eq!(job.until(), None);
     }
 }

@@ -30,11 +30,12 @@
 //! Numbers in order are only a hint of what to take next: what counts is the state of each job, so one that comes back
 //! is found by looking at all of them, which is done when `returned` says that there may be one.
 
+mod ending;
 mod heap;
 mod leases;
 mod recovery;
 
-use crate::atomic::{Ordering, Word32, Word64, fence, will_write};
+use crate::atomic::{Ordering, Word32, Word64, fence_behind_exchange, will_write};
 use crate::bell::{Attempt, Bell};
 use crate::job::{Job, Label, Phase, State};
 use crate::lane::Lane;
@@ -277,30 +278,6 @@ impl<'a> Store<'a> {
         if lane == 0 { self.shape.maxsize } else { REPLIES }
     }
 
-    // Its end
-
-    /// Whether it still takes jobs in, and gives them out.
-    #[inline(always)]
-    pub fn shut(&self) -> Shut {
-        // Acquire [queue.shut]: sees the jobs that were put before.
-        match self.queue.shut.load(Ordering::Acquire) {
-            0 => Shut::Open,
-            1 => Shut::In,
-            _ => Shut::Out,
-        }
-    }
-
-    /// Takes no more jobs in; and with `at_once`, gives none out.
-    pub fn shut_down(&self, at_once: bool) {
-        // Release [queue.shut]
-        self.queue.shut.fetch_or(if at_once { 3 } else { 1 }, Ordering::SeqCst);
-        for lane in self.lanes {
-            lane.news().ring();
-        }
-        self.queue.room.ring();
-        self.queue.finished.ring();
-    }
-
     // Putting
 
     /// Takes a free place to fill; `None` when there is none.
@@ -355,7 +332,9 @@ impl<'a> Store<'a> {
     /// [`Unput`]: it is still in the caller's hands.
     #[inline]
     pub fn commit(&self, memory: &mut Memory, lane: usize, grip: Grip, me: Tag) -> Result<u64, Unput> {
-        // SeqCst: the place was taken before, as those who shut it say so before they look for places that are being filled.
+        // The place was taken before, by an exchange; as those who shut it say so before they look for places that are being
+        // filled.
+        fence_behind_exchange();
         if lane == 0 && self.queue.shut.load(Ordering::SeqCst) != 0 {
             return Err(Unput::Shut);
         }
@@ -387,6 +366,7 @@ impl<'a> Store<'a> {
     #[inline]
     pub fn announce(&self, lane: usize, seq: u64, many: bool) {
         self.ring(lane).announce(seq);
+        self.tell_of_end();
         let news = self.lanes[lane].news();
         if many {
             news.ring_behind_exchange();
@@ -407,8 +387,9 @@ impl<'a> Store<'a> {
     pub fn abandon(&self, grip: Grip, me: Tag) {
         let held = grip.state.held(me);
         if self.jobs[grip.at].change(grip.state, held) {
-            // It may not have been labelled yet: its label is that of the job before.
+            // Not by its label, which it may not have yet.
             self.recover(Grip { at: grip.at, state: held });
+            self.tell_of_end();
         }
     }
 
@@ -478,27 +459,13 @@ impl<'a> Store<'a> {
             // each time, so this ends.
             if self.jobs[found.at].change(found.state, leased) {
                 self.raise_head(lane, seq, seq.saturating_add(1));
-                self.jobs[found.at].note_taken(now, until);
+                self.jobs[found.at].note_taken(leased, now, until);
                 // Not for each of many: who waits for room is best woken for several.
                 let stride = (self.most(lane) as u64 / 8).clamp(1, 64);
                 if seq.is_multiple_of(stride) || self.ring(lane).place(seq.saturating_add(1)) == Place::Ahead {
                     self.queue.room.ring_behind_exchange();
                 }
                 return Some((Grip { at: found.at, state: leased }, seq));
-            }
-        }
-    }
-
-    /// Whether no job will be given out any more.
-    pub fn is_over(&self) -> bool {
-        match self.shut() {
-            Shut::Open => false,
-            Shut::Out => true,
-            Shut::In => {
-                // SeqCst: who began to fill a place before it was shut is seen, and who begins from here on sees that it is.
-                fence(Ordering::SeqCst);
-                let is_coming = |job: &Job| job.state().phase() == Phase::Filling && job.read().lane == 0;
-                !self.jobs.iter().any(is_coming) && !self.is_news(0)
             }
         }
     }

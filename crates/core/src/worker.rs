@@ -115,6 +115,7 @@ impl Worker {
     /// Counts a job that was got, and is done.
     pub(crate) fn count_done(&self, me: Tag) {
         self.enter(me);
+        // Release [worker.done]
         self.done.fetch_add(1, Ordering::SeqCst);
     }
 

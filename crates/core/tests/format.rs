@@ -128,7 +128,6 @@ fn every_constant_is_what_the_document_says() {
         ("GENERATION_SHIFT", u128::from(job::GENERATION)),
         ("MOST_ATTEMPTS", u128::from(job::MOST_ATTEMPTS)),
         ("TO_KEEPER", u128::from(job::LEFT)),
-        ("GUESS", u128::from(job::GUESS)),
         ("MOST_JOBS", queue::MOST_JOBS as u128),
         ("REPLIES", queue::REPLIES as u128),
         ("MOST_CALLS", storage::CALLS as u128),

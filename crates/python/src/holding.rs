@@ -30,6 +30,8 @@ enum Fate {
     LetGo,
     /// It is given back.
     GiveBack(Grip),
+    /// It becomes a dead letter.
+    PutAway(Grip),
 }
 
 /// The memory of a job that this process looks at.
@@ -105,6 +107,9 @@ impl Drop for Holding {
             Fate::GiveBack(grip) => {
                 store.give_back(grip, self.tag, false);
             }
+            Fate::PutAway(grip) => {
+                store.put_away(grip, self.tag, false);
+            }
         }
     }
 }
@@ -126,10 +131,10 @@ impl Content {
         }
     }
 
-    /// The job is given back when nothing sees its memory any more.
-    pub(crate) fn give_back_later(&self, grip: Grip) {
+    /// The job is given back, or becomes a dead letter, when nothing sees its memory any more.
+    pub(crate) fn return_later(&self, grip: Grip, bury: bool) {
         if let Self::There(holding) = self {
-            holding.decide(Fate::GiveBack(grip));
+            holding.decide(if bury { Fate::PutAway(grip) } else { Fate::GiveBack(grip) });
         }
     }
 

@@ -163,8 +163,8 @@ impl Job {
                 }
             }
             Ended::NotYet => {
-                content.give_back_later(self.grip);
-                GIVEN_BACK
+                content.return_later(self.grip, bury);
+                if bury { BURIED } else { GIVEN_BACK }
             }
             Ended::Lost => {
                 content.let_go(&store, self.grip, self.tag);
@@ -377,8 +377,8 @@ impl DeadLetter {
     /// Returns:
     ///     Whether it was still there.
     fn replay(&self) -> PyResult<bool> {
-        self.depot.object.tag()?;
-        Ok(self.depot.store()?.replay(self.grip))
+        let tag = self.depot.object.tag()?;
+        Ok(self.depot.store()?.replay(self.grip, tag))
     }
 
     /// Throw it away.

@@ -66,6 +66,8 @@ impl Store<'_> {
                 memory.block = found + count;
                 return Some(found);
             }
+            // Whoever looked meanwhile may have missed what was given back, and sleep.
+            self.queue.room.ring();
         }
         None
     }
@@ -90,7 +92,8 @@ impl Store<'_> {
     /// Frees the run of a job in the caller's hands, as its label has it.
     pub(super) fn free_run(&self, grip: Grip, first: u32, count: u32) {
         let (first, count, name) = (first as usize, count as usize, name(grip));
-        for block in self.blocks.iter().skip(first).take(count) {
+        // From the end, where long runs are looked for from: one that is half freed is not taken then, and cut up the rest.
+        for block in self.blocks.iter().skip(first).take(count).rev() {
             // Only what is in its name: the label is memory that others write.
             let _ = block.compare_exchange(name, 0, Ordering::Release, Ordering::Relaxed);
         }

@@ -64,7 +64,7 @@ impl<'a> Store<'a> {
     #[inline]
     pub fn finish(&self, grip: Grip, label: Label, me: Tag) -> Option<Option<Grip>> {
         let job = &self.jobs[grip.at];
-        if label.blocks != 0 || job.keeper(grip.state.generation()).is_some() {
+        if label.blocks != 0 || !job.is_unkept() {
             return self.acknowledge(grip, me).map(Some);
         }
         // Nobody guesses from here on that there are views: that is done for leases that end by themselves.
@@ -113,6 +113,7 @@ impl<'a> Store<'a> {
             grip.state = grip.state.going();
         }
         let label = job.read();
+        job.forget();
         if thoroughly {
             self.free_all(grip);
         } else if label.blocks != 0 {
@@ -149,7 +150,7 @@ impl<'a> Store<'a> {
     /// Gives a job back that `me` has leased, for others. `has_views`: this process has some of it.
     pub fn give_back(&self, grip: Grip, me: Tag, has_views: bool) -> Ended {
         let (job, generation) = (&self.jobs[grip.at], grip.state.generation());
-        if has_views && !job.keep(generation, me, false) {
+        if has_views && !job.keep(generation, me) {
             return if job.state() == grip.state { Ended::NotYet } else { Ended::Lost };
         }
         if !job.change(grip.state, self.after(grip.state)) {
@@ -159,14 +160,14 @@ impl<'a> Store<'a> {
             // Whoever has looked at a lease that was over may have guessed that there are views.
             self.let_go(grip.at, generation, me);
         }
-        self.tell_returned(me);
+        self.tell_returned(me, me);
         Ended::Done
     }
 
     /// Puts a job that `me` has leased among the dead letters.
     pub fn put_away(&self, grip: Grip, me: Tag, has_views: bool) -> Ended {
         let (job, generation) = (&self.jobs[grip.at], grip.state.generation());
-        if has_views && !job.keep(generation, me, false) {
+        if has_views && !job.keep(generation, me) {
             return if job.state() == grip.state { Ended::NotYet } else { Ended::Lost };
         }
         if !job.change(grip.state, grip.state.dead()) {
@@ -183,15 +184,19 @@ impl<'a> Store<'a> {
     }
 
     /// Tells that a job is ready again which `of` had.
-    pub(super) fn tell_returned(&self, of: Tag) {
+    pub(super) fn tell_returned(&self, of: Tag, me: Tag) {
         if let Some(worker) = self.workers.get(of.index()) {
             worker.count_returned();
         }
-        self.tell_ready();
+        self.tell_ready(me);
     }
 
     /// Tells that a job is ready which no lane names.
-    pub(super) fn tell_ready(&self) {
+    pub(super) fn tell_ready(&self, me: Tag) {
+        if self.shut() == Shut::Out {
+            // Nobody will get it any more.
+            self.throw_away(me);
+        }
         // Release [queue.returned]
         self.queue.returned.fetch_add(1, Ordering::SeqCst);
         self.lanes[0].news().ring_one();
@@ -201,7 +206,7 @@ impl<'a> Store<'a> {
     /// `me` has no views of that generation's job any more, which was given back or taken away.
     pub fn let_go(&self, at: usize, generation: u32, me: Tag) {
         let job = &self.jobs[at];
-        job.unkeep(generation, me, false);
+        job.unkeep(generation, me);
         // SeqCst: see `clear`.
         fence(Ordering::SeqCst);
         let state = job.state();
@@ -213,9 +218,7 @@ impl<'a> Store<'a> {
     /// Has the lease of a job that `me` has end later: at `until`, on the monotonic clock in nanoseconds. Says whether it
     /// still has it.
     pub fn extend(&self, grip: Grip, until: u64) -> bool {
-        let job = &self.jobs[grip.at];
-        job.extend(until);
-        job.state() == grip.state
+        self.jobs[grip.at].extend(grip.state, until)
     }
 
     /// Whether a job is still leased as it was.
@@ -249,15 +252,15 @@ impl<'a> Store<'a> {
                 return None;
             };
             let job = &self.jobs[found.at];
-            // Those that the lane has before it come in their order, from the lane; and so does this one, unless somebody
-            // passes over it meanwhile: so it is not forgotten.
+            // Those that the lane has before it come in their order, from the lane. There may be nothing to take there by
+            // then, so it is not noted that none was found.
             let seq = job.seq();
             if self.look(0).is_some_and(|(_, next)| next <= seq) {
                 return None;
             }
             let leased = found.state.leased(me);
             if job.change(found.state, leased) {
-                job.note_taken(now, until);
+                job.note_taken(leased, now, until);
                 return Some((Grip { at: found.at, state: leased }, seq));
             }
         }
@@ -315,13 +318,20 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// Throws away what is in a lane for replies.
+    /// Throws away what is in a lane for replies, up to what somebody waits for: who has given it back may be late, and the
+    /// lane another's.
     fn drain(&self, lane: usize, me: Tag) {
-        let mut memory = Memory::default();
         for _ in 0..=self.jobs.len() {
-            let Some((grip, _)) = self.take(&mut memory, lane, me, 0, 0) else { break };
-            if let Some(held) = self.acknowledge(grip, me) {
-                self.clear(held, me);
+            let Some((found, seq)) = self.look(lane) else { break };
+            let job = &self.jobs[found.at];
+            // Before it is anybody's: that it still is as it was found is seen by the exchange.
+            if self.is_awaited(lane, job.read().number) {
+                break;
+            }
+            let held = found.state.held(me);
+            if job.change(found.state, held) {
+                self.raise_head(lane, seq, seq.saturating_add(1));
+                self.release(Grip { at: found.at, state: held });
             }
         }
     }

@@ -60,9 +60,7 @@ impl<'a> Store<'a> {
                 self.queue.room.ring();
             }
         }
-        // Acquire [lane.head]
-        let head = self.lanes[0].head().load(Ordering::Acquire);
-        let mut is_overlooked = false;
+        let mut is_forgotten = false;
         for (at, job) in self.jobs.iter().enumerate() {
             let state = job.state();
             if state.phase() == Phase::Free {
@@ -71,22 +69,28 @@ impl<'a> Store<'a> {
             if let Some(keeper) = job.keeper(state.generation())
                 && is_gone(keeper)
             {
-                job.unkeep(state.generation(), keeper, false);
+                job.unkeep(state.generation(), keeper);
             }
             match state.tag() {
                 Some(tag) if is_gone(tag) => self.bury_job(at, job, state, tag, caller.tag),
                 Some(tag) => self.end_lease((at, job), state, tag, now, caller.tag),
                 None if state.phase() == Phase::Ready => {
-                    // The lane does not find it any more. Whoever had it come back may have died before it said so.
-                    is_overlooked |= job.read().lane == 0 && job.seq() < head;
+                    is_forgotten |= self.is_behind_head(job);
                     self.drop_unwanted(at, job, state, caller.tag);
                 }
                 None => {}
             }
         }
-        if is_overlooked {
-            self.tell_ready();
+        if is_forgotten {
+            // Whoever made it ready may have died before it told of that.
+            self.tell_ready(caller.tag);
         }
+    }
+
+    /// Whether a ready job is found by looking at all of them only.
+    fn is_behind_head(&self, job: &Job) -> bool {
+        // Acquire [lane.head]
+        job.read().lane == 0 && job.seq() < self.lanes[0].head().load(Ordering::Acquire)
     }
 
     fn bury_job(&self, at: usize, job: &Job, state: State, gone: Tag, me: Tag) {
@@ -99,44 +103,42 @@ impl<'a> Store<'a> {
             }
             Phase::Leased if !self.shape.once && !is_reply => {
                 // It has no views any more, whatever it kept.
-                job.unkeep(state.generation(), gone, false);
+                job.unkeep(state.generation(), gone);
                 if job.change(state, self.after(state)) {
-                    self.tell_returned(gone);
+                    self.tell_returned(gone, me);
                 }
             }
             Phase::Filling | Phase::Leased | Phase::Held => {
                 let held = state.held(me).going();
                 if job.change(state, held) {
-                    let grip = Grip { at, state: held };
-                    self.recover(grip);
+                    // Before it is another one.
+                    let (lane, _) = job.reply_to();
+                    self.recover(Grip { at, state: held });
                     // For those who wait for the reply to it.
-                    self.wake_callers(job);
+                    if let Some(lane) = self.lanes.get(lane as usize) {
+                        lane.news().ring();
+                    }
+                    self.tell_of_end();
                 }
             }
             Phase::Free | Phase::Ready | Phase::Dead => {}
         }
     }
 
-    fn wake_callers(&self, job: &Job) {
-        if let Some(lane) = self.lanes.get(job.reply_to().0 as usize) {
-            lane.news().ring();
-        }
-    }
-
     /// Takes a job away from one who lives, when its lease is over.
     fn end_lease(&self, (at, job): (usize, &Job), state: State, tag: Tag, now: u64, me: Tag) {
-        if state.phase() != Phase::Leased || job.until().is_none_or(|until| now < until) {
+        if state.phase() != Phase::Leased || job.end_of(state).is_none_or(|until| now < until) {
             return;
         }
         let generation = state.generation();
         // It may have views, and cannot be asked.
-        if !job.keep(generation, tag, true) {
+        if !job.guess(state) {
             return;
         }
         if job.change(state, self.after(state)) {
-            self.tell_returned(tag);
+            self.tell_returned(tag, me);
         } else {
-            job.unkeep(generation, tag, true);
+            job.unguess(state);
             // SeqCst: see `clear`. In its name: it may have been left the job because of the guess.
             fence(Ordering::SeqCst);
             let left = job.state();
@@ -201,9 +203,16 @@ impl<'a> Store<'a> {
     /// How many jobs are not done: those that wait, those that are leased, and those that were got and not said to be done,
     /// unless by the dead: `ask` finds out who is.
     pub fn unfinished(&self, living: &dyn Living, ask: bool) -> i64 {
+        let ring = self.ring(0);
+        let before = ring.newest();
         let totals = self.totals();
         // Not below 0: what one has got and another has said to be done may be forgotten by half.
-        self.open(living, ask).max(0).saturating_add((totals.depth + totals.leased) as i64)
+        let unfinished = self.open(living, ask).max(0).saturating_add((totals.depth + totals.leased) as i64);
+        // Acquire [worker.done]: and of the states, as they were seen: what was put before something was done is seen.
+        fence(Ordering::Acquire);
+        // What was put meanwhile may be in a place that was free when it was looked at, and whoever has put it may have been
+        // done since with what it had.
+        if ring.newest() == before { unfinished } else { unfinished.max(1) }
     }
 
     /// Counts a job of `me`'s as done; says whether there was one.
@@ -249,10 +258,11 @@ impl<'a> Store<'a> {
     }
 
     /// Has a dead letter delivered again, as if for the first time; says whether it was still there.
-    pub fn replay(&self, grip: Grip) -> bool {
+    pub fn replay(&self, grip: Grip, me: Tag) -> bool {
+        self.jobs[grip.at].forget_lease(grip.state);
         let is_there = self.jobs[grip.at].change(grip.state, grip.state.ready_anew());
         if is_there {
-            self.tell_ready();
+            self.tell_ready(me);
         }
         is_there
     }

@@ -11,6 +11,7 @@ mod drive;
 mod event;
 mod gate;
 mod lock;
+mod queue;
 mod rlock;
 mod rwlock;
 mod semaphore;
