@@ -461,6 +461,120 @@ class Latest(_Object):
     def _published(self) -> list[int]: ...
     def _wake(self) -> None: ...
 
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
+@disjoint_base
 class Job:
     @property
     def value(self) -> Any: ...
@@ -541,7 +655,6 @@ class Service(_Object):
         way: Literal["bytes", "pickle", "codec"],
         reply_codec: Any,
         reply_way: Literal["bytes", "pickle", "codec"],
-        /,
     ) -> Self: ...
     @property
     def maxsize(self) -> int: ...
