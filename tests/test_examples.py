@@ -24,6 +24,7 @@ ALONE = {
     "workers": "exit statuses: [0, 0, 0, 0]\ndone at least 100: True - desks free: 2\n",
     "async_lock": "sum: 100 - threads: 2\nheld by this process: True\n",
     "frames": "looked at 100 frames of 921600 bytes, none copied\n",
+    "pool": "frame 13 is lost: exit code -9\nthe others: 19\n",
     "typed": "the robot goes to (3.0, 4.0)\nthe robot stops: a wall\n",
 }
 TOGETHER = {

@@ -20,7 +20,7 @@ class Named:
         """Return what serves, until it is killed."""
         service = Service(self.name, function)
         if not self.busy:
-            return service.serve
+            return service.run
         take = service._take
 
         def serve() -> None:

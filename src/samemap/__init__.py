@@ -33,6 +33,8 @@ The floors, from the ground up; imports run downwards only:
 - ``samemap.latest``: `Latest`, the newest value.
 - ``samemap.queues``: `Queue`, each job to one worker.
 - ``samemap.services``, ``samemap.clients``: `Service`, a function that other processes call, and who calls it.
+- ``samemap.parcels``, ``samemap.poolworker``, ``samemap.pools``, ``samemap.executors``: `ProcessPoolExecutor`, and what
+  its workers do.
 - ``samemap.waiting``: waiting for several of them.
 - ``samemap.conditions``: `Condition`, which has a lock.
 - ``samemap.namespaces``: `Namespace`, many objects in one file.
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from ._core import DeadLetter, Job
     from .clients import AsyncClient, Client
     from .errors import BrokenBarrierError, Empty, Full, LeaseLost, PeerDied, ShutDown
+    from .executors import ProcessPoolExecutor, WorkerDied
     from .failures import RemoteError
     from .latest import Latest, LatestStats
     from .queues import Queue
@@ -99,6 +102,7 @@ __all__ = [
     "OwnerDied",
     "Participant",
     "PeerDied",
+    "ProcessPoolExecutor",
     "Publisher",
     "Queue",
     "QueueStats",
@@ -124,6 +128,7 @@ __all__ = [
     "Topic",
     "TopicStats",
     "Worker",
+    "WorkerDied",
     "__version__",
     "serve",
     "wait",
@@ -146,6 +151,7 @@ _LATER = {
     "Lease": "workload",
     "LeaseLost": "errors",
     "PeerDied": "errors",
+    "ProcessPoolExecutor": "executors",
     "Publisher": "traffic",
     "Queue": "queues",
     "QueueStats": "workload",
@@ -161,6 +167,7 @@ _LATER = {
     "TopicStats": "traffic",
     "Worker": "workload",
     "serve": "services",
+    "WorkerDied": "executors",
 }
 
 

@@ -1,6 +1,6 @@
 """The compiled half of samemap: mapped bytes, the bus-error guard, and futex waits."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Generic, Literal, Self, SupportsIndex, TypeVar, final, overload
 
@@ -438,7 +438,7 @@ class Subscription:
     def poll(self) -> Sample | None: ...
     def _recv_bytes(self, most: int, timeout: float | None) -> list[bytes]: ...
     def _recv_samples(self, most: int, timeout: float | None) -> list[Sample]: ...
-    def _recv_into(self, rows: Any, each: int, timeout: float | None) -> int: ...
+    def _recv_rows(self, make: Callable[[int], _T], most: int, each: int, timeout: float | None) -> tuple[_T, int]: ...
     def _begin_wait(self) -> Pending[bool]: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> Sample: ...
@@ -461,119 +461,6 @@ class Latest(_Object):
     def _published(self) -> list[int]: ...
     def _wake(self) -> None: ...
 
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
-@disjoint_base
 @disjoint_base
 class Job:
     @property

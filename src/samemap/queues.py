@@ -38,7 +38,7 @@ BYTES = 16 << 20
 #: How many arrays there is room for when those are so large that the above holds fewer, and nobody says how many.
 ARRAYS = 4
 #: What a job's word has room to count.
-ATTEMPTS = 255
+ATTEMPTS = 254
 
 
 class Queue(Closing, Compiled):
@@ -67,7 +67,7 @@ class Queue(Closing, Compiled):
         type: Type of an object.
         codec: ``"bytes"`` or ``"pickle"``. With nothing said, a queue that exists is taken as it is, pickles included,
             which can run any code: with ``any_owner`` they must be asked for.
-        max_attempts: After how many attempts a job that comes back is a dead letter, at most 255; 0, when it is created
+        max_attempts: After how many attempts a job that comes back is a dead letter, at most 254; 0, when it is created
             and nothing says otherwise, for never.
         options: ``perm``, ``max_participants``, ``follow_symlinks`` and ``any_owner``, as for `Lock`.
 

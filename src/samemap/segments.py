@@ -60,6 +60,9 @@ __all__ = [
 #: The plan of what needs none.
 NOTHING: Plan = ({}, {}, (0, 0, 0))
 
+#: Entries that a roster has at most.
+MOST_PARTICIPANTS = 1023
+
 #: What instances remember; for the ``__slots__`` of the public classes, because a class with slots of its own cannot
 #: stand beside a compiled one.
 STATE = ("_entry", "_name", "_offset", "_own", "_segment")
@@ -147,6 +150,7 @@ class SegmentObject:
             The object.
         """
         opening.check_perm(perm)
+        opening.check_number("max_participants", max_participants, 1, MOST_PARTICIPANTS)
         path = None if name is None else resolve(name, create=True)
         manner: Literal["create", "open-or-create", "anonymous"] = "anonymous" if name is None else how
         fields, given, parameters = plan

@@ -19,8 +19,8 @@ from samemap.cli.top_details import details
 
 NOW = 1_800_000_000.0
 
-PRODUCER = Worker(1, "produce.py", True, True, 9, 0, 0, 0, 900, NOW - 60)
-CONSUMER = Worker(2, "consume.py", True, True, 0, 5, 4, 1, 0, NOW - 30)
+PRODUCER = Worker(1, "produce.py", True, True, 9, 0, 0, 0, 900)
+CONSUMER = Worker(2, "consume.py", True, True, 0, 5, 4, 1, 0)
 
 
 def job(seq: int, state: str = "leased", **more: object) -> Job:
@@ -47,14 +47,14 @@ def reasons(found: Workload, *waiting: int, stopped: int | None = None) -> list[
 def test_an_empty_queue_with_a_producer():
     (told,) = reasons(work(), 2)
     assert (told.awaits, [keeper.pid for keeper in told.keepers]) == ("a job", [1])
-    assert told.keepers[0].doing == "has put some, last active 1 min ago"
+    assert told.keepers[0].doing == "has put some"
     assert told.because == "it is empty, and nobody puts anything just now"
     assert "kill 1" not in told.cure
 
 
 def test_an_empty_queue_without_one():
     (told,) = reasons(work(workers=(PRODUCER._replace(alive=False), CONSUMER)), 2)
-    assert told.because == "it is empty; no producer is alive: the last did something 1 min ago"
+    assert told.because == "it is empty; no producer is alive"
     assert told.cure == "start a producer, or start it again"
     (told,) = reasons(work(workers=()), 7)
     assert told.because == "it is empty; nobody has put anything yet"
@@ -115,7 +115,7 @@ def test_details():
     told = dict(details(row, Snapshot(0.0, NOW, 1.0, ())))
     assert told["jobs"][0].startswith("2 wait, 1 in hands, 0 done and still viewed; 9 put, 5 taken")
     assert told["leases"] == ["job 6, attempt 2, 100 bytes, put 50 s ago: pid 2 has it since 30 s, 4 s left consume.py"]
-    assert told["workers"][1] == "pid 2: 0 put, 5 taken, 4 done, 1 given back, last 30 s ago consume.py"
+    assert told["workers"][1] == "pid 2: 0 put, 5 taken, 4 done, 1 given back consume.py"
     assert told["dead"][0] == "job 3, attempt 5, 100 bytes, put 50 s ago"
     assert told["dead"][-1] == "and 3 more"
     assert len(row.record()["queue"]["jobs"]) == 14
@@ -136,7 +136,7 @@ class Compiled:
         return (9, 5, 4, 1, 900, 2, 1, 0, 0, 7, 4096)
 
     def _workers(self) -> list[tuple[object, ...]]:
-        return [(1025, 9, 0, 0, 0, 900, NOW)]
+        return [(1025, 9, 0, 0, 0, 900)]
 
     def _jobs(self) -> list[tuple[object, ...]]:
         leased = (0, 6, "leased", 1025, 1, 100, NOW, NOW, 0, 0)
@@ -153,7 +153,7 @@ def test_what_the_compiled_half_says(monkeypatch):
     assert (found.is_shut_down, found.is_full) == (True, False)
     # Replies of a service lie in other lanes.
     assert [(each.seq, each.pid, each.left) for each in found.jobs] == [(6, 4711, None), (7, None, None)]
-    assert found.workers == (Worker(4711, "work.py", True, True, 9, 0, 0, 0, 900, NOW),)
+    assert found.workers == (Worker(4711, "work.py", True, True, 9, 0, 0, 0, 900),)
 
 
 def test_a_version_that_has_none_of_that():

@@ -1,6 +1,6 @@
 """Producers and workers killed at random: every job is accounted for.
 
-It takes some seconds; with SAMEMAP_MINUTE=1 in the environment a minute or more, and a million jobs.
+It takes some seconds; with SAMEMAP_MINUTE=1 in the environment more than a minute, and ten million jobs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from workers import Worker
 from samemap import Counter, Empty, Queue
 
 MINUTE = os.environ.get("SAMEMAP_MINUTE") == "1"
-JOBS = 1_000_000 if MINUTE else 200_000
+JOBS = 10_000_000 if MINUTE else 200_000
 PRODUCERS, WORKERS = 2, 3
 
 #: A producer goes on where its predecessor died: before that one counted its last job, which is then there twice.

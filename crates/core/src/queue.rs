@@ -17,9 +17,15 @@
 //! | --- | --- |
 //! | ready, or filling and named by the ring → leased | nothing has happened |
 //! | `head` | the others pass over what is taken |
-//! | leased → held, when it is acknowledged | the job of a dead one, which is ready again |
-//! | the number is forgotten, the blocks are freed | what a dead one held, which `recovery.rs` frees |
-//! | held → free, of the next generation | the same |
+//! | leased → free, of the next generation, when it is acknowledged and has no blocks | the job of a dead one, which is ready again |
+//! | leased → held, when it has | the same |
+//! | the blocks are freed | what a dead one held, which `recovery.rs` frees |
+//! | held → free | the same |
+//!
+//! | step of giving back, or of looking after the dead | killed before it |
+//! | --- | --- |
+//! | leased → ready | nothing has happened, or the job is that of a dead one |
+//! | `returned`, the bell | a job that the lane does not find: who looks after the dead sees that, and says that it has come back |
 //!
 //! Numbers in order are only a hint of what to take next: what counts is the state of each job, so one that comes back
 //! is found by looking at all of them, which is done when `returned` says that there may be one.
@@ -333,8 +339,8 @@ impl<'a> Store<'a> {
 
     /// Labels the message of a job in the caller's hands.
     #[inline(always)]
-    pub fn label(&self, grip: Grip, me: Tag, label: Label, now: u64) {
-        self.jobs[grip.at].label(me, label, now);
+    pub fn label(&self, grip: Grip, label: Label, now: u64) {
+        self.jobs[grip.at].label(label, now);
     }
 
     /// Says where the replies to a request in the caller's hands go.
@@ -348,7 +354,7 @@ impl<'a> Store<'a> {
     ///
     /// [`Unput`]: it is still in the caller's hands.
     #[inline]
-    pub fn commit(&self, memory: &mut Memory, lane: usize, grip: Grip) -> Result<u64, Unput> {
+    pub fn commit(&self, memory: &mut Memory, lane: usize, grip: Grip, me: Tag) -> Result<u64, Unput> {
         // SeqCst: the place was taken before, as those who shut it say so before they look for places that are being filled.
         if lane == 0 && self.queue.shut.load(Ordering::SeqCst) != 0 {
             return Err(Unput::Shut);
@@ -360,7 +366,7 @@ impl<'a> Store<'a> {
             if seq >= head.load(Ordering::Acquire).saturating_add(most) {
                 return false;
             }
-            job.number(seq);
+            job.number(me, grip.state.generation(), seq);
             true
         };
         let hope = if lane == 0 { memory.hope } else { ring.next_known() };
@@ -401,7 +407,8 @@ impl<'a> Store<'a> {
     pub fn abandon(&self, grip: Grip, me: Tag) {
         let held = grip.state.held(me);
         if self.jobs[grip.at].change(grip.state, held) {
-            self.clear(Grip { at: grip.at, state: held }, me);
+            // It may not have been labelled yet: its label is that of the job before.
+            self.recover(Grip { at: grip.at, state: held });
         }
     }
 
@@ -421,9 +428,9 @@ impl<'a> Store<'a> {
                 Place::Ahead => break,
                 Place::At(at) => {
                     let job = &self.jobs[at];
-                    // Before the number: whoever uses the place anew forgets the number first.
                     let state = job.state();
-                    if job.seq() == seq && matches!(state.phase(), Phase::Ready | Phase::Filling) {
+                    let is_there = matches!(state.phase(), Phase::Ready | Phase::Filling);
+                    if is_there && job.seq_of(state.generation()) == Some(seq) {
                         found = Some((Grip { at, state }, seq));
                         break;
                     }
@@ -472,7 +479,6 @@ impl<'a> Store<'a> {
             if self.jobs[found.at].change(found.state, leased) {
                 self.raise_head(lane, seq, seq.saturating_add(1));
                 self.jobs[found.at].note_taken(now, until);
-                self.count_take(me);
                 // Not for each of many: who waits for room is best woken for several.
                 let stride = (self.most(lane) as u64 / 8).clamp(1, 64);
                 if seq.is_multiple_of(stride) || self.ring(lane).place(seq.saturating_add(1)) == Place::Ahead {
@@ -510,7 +516,7 @@ impl<'a> Store<'a> {
     /// Whether a look at the lane alone finds one: quick, and may miss one that has come back.
     #[inline(always)]
     pub fn is_next(&self, lane: usize) -> bool {
-        self.look(lane).is_some() || self.shut() != Shut::Open
+        self.look(lane).is_some()
     }
 
     /// Is done when there is a job in the lane, or there will not be any; or tells what to sleep on.

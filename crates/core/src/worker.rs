@@ -30,8 +30,8 @@ shared! {
         returned: Word64,
         /// The first two of those who had this place before.
         before: [Word64; 2],
-        /// How often it has taken a job.
-        takes: Word64,
+        /// How often it has leased a job.
+        leases: Word64,
         /// Zeros.
         reserved_gets: Word64,
     }
@@ -54,8 +54,8 @@ pub struct Work {
     pub acknowledged: u64,
     /// Leases given back, or taken away.
     pub returned: u64,
-    /// Jobs taken.
-    pub takes: u64,
+    /// Jobs leased.
+    pub leases: u64,
     /// Jobs that this participant has got, less those that it says are done.
     pub open: i64,
 }
@@ -76,7 +76,7 @@ impl Worker {
             acknowledged: zero(),
             returned: zero(),
             before: std::array::from_fn(|_| zero()),
-            takes: zero(),
+            leases: zero(),
             reserved_gets: zero(),
         }
     }
@@ -105,11 +105,11 @@ impl Worker {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Counts a job that was got.
+    /// Counts jobs that were got.
     #[inline(always)]
-    pub(crate) fn count_get(&self, me: Tag) {
+    pub(crate) fn count_gets(&self, me: Tag, jobs: u64) {
         self.enter(me);
-        self.gets.fetch_add(1, Ordering::Relaxed);
+        self.gets.fetch_add(jobs, Ordering::Relaxed);
     }
 
     /// Counts a job that was got, and is done.
@@ -125,11 +125,11 @@ impl Worker {
         self.acknowledged.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a job that was taken.
+    /// Counts a job that was leased.
     #[inline(always)]
-    pub(crate) fn count_take(&self, me: Tag) {
+    pub(crate) fn count_lease(&self, me: Tag) {
         self.enter(me);
-        self.takes.fetch_add(1, Ordering::Relaxed);
+        self.leases.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a lease that was given back, or taken from whose this is.
@@ -139,13 +139,13 @@ impl Worker {
 
     /// What it says.
     pub fn work(&self) -> Work {
-        let [puts, bytes, gets, done, acknowledged, returned, takes] =
-            [&self.puts, &self.bytes, &self.gets, &self.done, &self.acknowledged, &self.returned, &self.takes]
+        let [puts, bytes, gets, done, acknowledged, returned, leases] =
+            [&self.puts, &self.bytes, &self.gets, &self.done, &self.acknowledged, &self.returned, &self.leases]
                 .map(|word| word.load(Ordering::Relaxed));
         let [gets_before, done_before] = [0, 1].map(|at: usize| self.before[at].load(Ordering::Relaxed));
         let open =
             gets.wrapping_sub(gets_before).cast_signed().wrapping_sub(done.wrapping_sub(done_before).cast_signed());
         let tag = Tag::read(self.tag.load(Ordering::Relaxed));
-        Work { tag, puts, bytes, gets, done, acknowledged, returned, takes, open }
+        Work { tag, puts, bytes, gets, done, acknowledged, returned, leases, open }
     }
 }

@@ -10,9 +10,10 @@ use samemap_core::bell::now;
 use samemap_core::job::Label;
 use samemap_core::queue::{Ended, Grip};
 
-use crate::depot::{Content, Depot, Taken};
+use crate::depot::{Depot, Taken};
 use crate::errors::in_words;
 use crate::exhaustion;
+use crate::holding::Content;
 use crate::participant::{Participant, seconds};
 use crate::queue::end_of;
 
@@ -67,6 +68,7 @@ impl Job {
     pub(crate) fn new(depot: &Arc<Depot>, taken: Taken) -> PyResult<Self> {
         let Taken { grip, seq, label, content } = taken;
         let (tag, store) = (depot.object.tag()?, depot.store()?);
+        store.count_lease(tag);
         let job = &store.jobs()[grip.at];
         let state = Mutex::new(State { is: LEASED, content: Some(content), value: None });
         let (put, origin) = (job.put(), job.origin());
@@ -181,8 +183,9 @@ impl Drop for Job {
 
 #[pymethods]
 impl Job {
-    /// What was put. Arrays in large messages are read-only views of the queue's memory, which stays theirs for as long as
-    /// they live.
+    /// What was put.
+    ///
+    /// Arrays in large messages are read-only views of the queue's memory, which stays theirs for as long as they live.
     #[getter]
     fn value(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let content = {
@@ -325,17 +328,15 @@ impl Job {
 }
 
 /// A job that was delivered as often as it may be, or could not be read.
-///
-/// Attributes:
-///     seq: The number of the job in its queue.
-///     attempt: How often it was delivered.
 #[pyclass(frozen, module = "samemap")]
 pub(crate) struct DeadLetter {
     depot: Arc<Depot>,
     grip: Grip,
     label: Label,
+    /// The number of the job in its queue, from 1.
     #[pyo3(get)]
     seq: u64,
+    /// How often it was delivered.
     #[pyo3(get)]
     attempt: u32,
     put: u64,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from .display import age
 from .jobs import Job, Worker, Workload
 from .observe import Waiter
 from .reasons import Keeper, Reason, Scene, Sleeper, cure_for
@@ -96,9 +95,7 @@ def _for_job(scene: Scene, work: Workload, waiters: Iterable[Waiter], what: str)
         return Reason(
             what, sleepers, alive, f"{because}, and nobody puts anything just now", cure_for(alive, has=False)
         )
-    last = max((worker.last for worker in producers), default=0.0)
-    when = f": the last did something {age(scene.now - last)} ago" if last else ""
-    because += f"; no producer is alive{when}" if producers else "; nobody has put anything yet"
+    because += "; no producer is alive" if producers else "; nobody has put anything yet"
     return Reason(what, sleepers, (), because, "start a producer, or start it again")
 
 
@@ -153,5 +150,4 @@ def _putting(scene: Scene, worker: Worker) -> Keeper:
 
 
 def _active(scene: Scene, worker: Worker, doing: str) -> Keeper:
-    last = f", last active {age(scene.now - worker.last)} ago" if worker.last else ""
-    return scene.known(worker.pid, worker.command, worker.alive, worker.is_here, doing + last)
+    return scene.known(worker.pid, worker.command, worker.alive, worker.is_here, doing)

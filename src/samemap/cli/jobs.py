@@ -29,7 +29,6 @@ class Worker(NamedTuple):
         done: How many it has acknowledged.
         returned: How many it has given back.
         bytes: How many bytes the messages had that it has put.
-        last: When it last did any of this, in seconds since 1970; 0 when it never did.
     """
 
     pid: int | None
@@ -41,7 +40,6 @@ class Worker(NamedTuple):
     done: int
     returned: int
     bytes: int
-    last: float
 
 
 class Job(NamedTuple):
@@ -155,7 +153,8 @@ def look_at_jobs(segment: Segment) -> Workload | None:
         return found.pid, found.command, found.alive, is_here(found)
 
     # As bytes, so that no codec is asked for: nothing is read but counts.
-    with closing(kind(segment, None, "bytes")) as queue:
+    codecs = (None, "bytes") if segment.kind == "Queue" else (None, "bytes") * 2
+    with closing(kind(segment, *codecs)) as queue:
         puts, gets, done, returned, size, depth, leased, held, dead, free_jobs, free_bytes = queue._totals()
         workers = tuple(Worker(*who(tag), *counts) for tag, *counts in queue._workers())
         jobs = tuple(

@@ -74,7 +74,7 @@ def _work(work: Workload, now: float) -> Iterator[tuple[str, list[str]]]:
     counts = f"{work.puts} put, {work.gets} taken, {work.done} done, {work.returned} came back"
     room = f"room for {work.free_jobs} more, and {human_size(work.free_bytes)} of large ones"
     yield "jobs", [f"{work.depth} wait, {work.leased} in hands, {work.held} done and still viewed; {counts}", room]
-    yield "workers", [_worker(worker, now) for worker in work.workers] or ["nobody yet"]
+    yield "workers", [_worker(worker) for worker in work.workers] or ["nobody yet"]
     for label, state in (("leases", "leased"), ("dead", "dead")):
         jobs = list(work.in_state(state))
         told = [_job(job, now) for job in jobs[:MOST_JOBS]]
@@ -82,11 +82,10 @@ def _work(work: Workload, now: float) -> Iterator[tuple[str, list[str]]]:
         yield label, [*told, *more] or ["none"]
 
 
-def _worker(worker: Worker, now: float) -> str:
+def _worker(worker: Worker) -> str:
     who = "a process that is gone" if worker.pid is None else f"pid {worker.pid}{'' if worker.alive else ' (died)'}"
     counts = f"{worker.puts} put, {worker.gets} taken, {worker.done} done, {worker.returned} given back"
-    last = f", last {age(now - worker.last)} ago" if worker.last else ""
-    return printable(f"{who}: {counts}{last} {worker.command}".rstrip())
+    return printable(f"{who}: {counts} {worker.command}".rstrip())
 
 
 def _job(job: Job, now: float) -> str:

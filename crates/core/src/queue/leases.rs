@@ -1,9 +1,9 @@
 //! What consumers do with what they have taken: acknowledging, giving back, going on for longer; and the replies to calls.
 
-use super::{Grip, Memory, Store};
+use super::{Grip, Memory, Shut, Store};
 use crate::atomic::{Ordering, fence};
 use crate::bell::Attempt;
-use crate::job::{Job, Phase, State};
+use crate::job::{Job, Label, Phase, State};
 use crate::tag::{Caller, Tag};
 
 /// How it ended for a job that a consumer had.
@@ -59,6 +59,25 @@ impl<'a> Store<'a> {
         self.jobs[grip.at].change(grip.state, held).then_some(Grip { at: grip.at, state: held })
     }
 
+    /// Ends a job that `me` has leased, and frees it at once if that is one step; else says how it is held, to be
+    /// [cleared](Self::clear). `None`: the lease was lost.
+    #[inline]
+    pub fn finish(&self, grip: Grip, label: Label, me: Tag) -> Option<Option<Grip>> {
+        let job = &self.jobs[grip.at];
+        if label.blocks != 0 || job.keeper(grip.state.generation()).is_some() {
+            return self.acknowledge(grip, me).map(Some);
+        }
+        // Nobody guesses from here on that there are views: that is done for leases that end by themselves.
+        job.change(grip.state, grip.state.free_again()).then_some(None)
+    }
+
+    /// Tells those who wait for room, or until all is done, that jobs were freed.
+    #[inline(always)]
+    pub fn tell_freed(&self) {
+        self.queue.room.ring_behind_exchange();
+        self.tell_finished();
+    }
+
     /// Frees a job that `me` holds and has no views of.
     #[inline]
     pub fn clear(&self, grip: Grip, me: Tag) {
@@ -94,29 +113,28 @@ impl<'a> Store<'a> {
             grip.state = grip.state.going();
         }
         let label = job.read();
-        job.forget_number();
         if thoroughly {
             self.free_all(grip);
         } else if label.blocks != 0 {
             self.free_run(grip, label.first, label.blocks);
         }
         job.change(grip.state, grip.state.free_again());
-        self.queue.room.ring_behind_exchange();
-        self.tell_finished();
+        self.tell_freed();
     }
 
+    /// Counts a lease of `me`'s.
     #[inline(always)]
-    pub(super) fn count_take(&self, me: Tag) {
+    pub fn count_lease(&self, me: Tag) {
         if let Some(worker) = self.workers.get(me.index()) {
-            worker.count_take(me);
+            worker.count_lease(me);
         }
     }
 
-    /// Counts a job that `me` has got. Before it is acknowledged.
+    /// Counts jobs that `me` has got. Before it is acknowledged.
     #[inline(always)]
-    pub fn count_get(&self, me: Tag) {
+    pub fn count_gets(&self, me: Tag, jobs: u64) {
         if let Some(worker) = self.workers.get(me.index()) {
-            worker.count_get(me);
+            worker.count_gets(me, jobs);
         }
     }
 
@@ -226,21 +244,23 @@ impl<'a> Store<'a> {
         let returned = self.queue.returned.load(Ordering::Acquire);
         // A turn more for each time that somebody else was faster; whoever that was has its job, so this ends.
         for _ in 0..=self.jobs.len() {
-            let Some(found) = self.oldest_returned() else { break };
+            let Some(found) = self.oldest_returned() else {
+                memory.returned = returned;
+                return None;
+            };
             let job = &self.jobs[found.at];
-            // Those that the lane has before it come in their order, from the lane.
+            // Those that the lane has before it come in their order, from the lane; and so does this one, unless somebody
+            // passes over it meanwhile: so it is not forgotten.
             let seq = job.seq();
             if self.look(0).is_some_and(|(_, next)| next <= seq) {
-                break;
+                return None;
             }
             let leased = found.state.leased(me);
             if job.change(found.state, leased) {
                 job.note_taken(now, until);
-                self.count_take(me);
                 return Some((Grip { at: found.at, state: leased }, seq));
             }
         }
-        memory.returned = returned;
         None
     }
 
@@ -263,12 +283,35 @@ impl<'a> Store<'a> {
         Some((lane, number))
     }
 
+    /// Is done when a call could be made, with a request of so many blocks, or none can be any more; or tells what to sleep on.
+    pub fn attempt_call(&self, blocks: usize, caller: Caller<'_>, ask: bool) -> Attempt<'a, ()> {
+        if ask {
+            self.bury(caller);
+        }
+        let is_free = || self.lanes.iter().skip(1).any(|lane| lane.owner().0.is_none());
+        let is_possible = || self.shut() != Shut::Open || is_free() && self.is_room(0, blocks);
+        if is_possible() {
+            return Attempt::Done(());
+        }
+        let sleep = self.queue.room.listen();
+        if is_possible() { Attempt::Done(()) } else { Attempt::Wait(sleep) }
+    }
+
     /// Gives a lane back: nobody waits for replies to this call any more.
     pub fn release_lane(&self, lane: usize, number: u32, me: Tag) {
         if lane != 0 && self.lanes[lane].release(me, number) {
             self.drain(lane, me);
             // For those who wait for room in it, and for a lane.
             self.queue.room.ring();
+        }
+    }
+
+    /// Takes a request back that nobody has taken.
+    pub fn withdraw(&self, (at, generation): (usize, u32), me: Tag) {
+        let job = &self.jobs[at];
+        let state = job.state();
+        if state.generation() == generation && state.phase() == Phase::Ready && job.change(state, state.held(me)) {
+            self.release(Grip { at, state: state.held(me) });
         }
     }
 

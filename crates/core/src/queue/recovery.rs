@@ -26,8 +26,10 @@ pub struct Totals {
 
 impl<'a> Store<'a> {
     fn is_committed(&self, at: usize, job: &Job) -> bool {
-        let (seq, lane) = (job.seq(), job.read().lane as usize);
-        seq != 0 && lane < self.lanes.len() && self.ring(lane).place(seq) == Place::At(at)
+        let lane = job.read().lane as usize;
+        // No job has the number 0, which the first word of a new ring names.
+        let seq = job.seq_of(job.state().generation()).filter(|seq| *seq != 0);
+        seq.is_some_and(|seq| lane < self.lanes.len() && self.ring(lane).place(seq) == Place::At(at))
     }
 
     /// Gives back what the dead had, and what living ones have for too long.
@@ -37,19 +39,18 @@ impl<'a> Store<'a> {
     #[cold]
     pub fn bury(&self, caller: Caller<'_>) {
         let now = monotonic();
-        let mut known: Option<(Tag, bool)> = None;
+        let mut known: Vec<(Tag, bool)> = Vec::new();
         let mut is_gone = |tag: Tag| {
             if tag == caller.tag {
                 return false;
             }
-            match known {
-                Some((last, gone)) if last == tag => gone,
-                _ => {
-                    let gone = !caller.living.is_alive(tag);
-                    known = Some((tag, gone));
-                    gone
-                }
+            // The kernel is asked about each once.
+            if let Some((_, gone)) = known.iter().find(|(other, _)| *other == tag) {
+                return *gone;
             }
+            let gone = !caller.living.is_alive(tag);
+            known.push((tag, gone));
+            gone
         };
         for lane in self.lanes.iter().skip(1) {
             if let (Some(owner), number) = lane.owner()
@@ -59,6 +60,9 @@ impl<'a> Store<'a> {
                 self.queue.room.ring();
             }
         }
+        // Acquire [lane.head]
+        let head = self.lanes[0].head().load(Ordering::Acquire);
+        let mut is_overlooked = false;
         for (at, job) in self.jobs.iter().enumerate() {
             let state = job.state();
             if state.phase() == Phase::Free {
@@ -72,9 +76,16 @@ impl<'a> Store<'a> {
             match state.tag() {
                 Some(tag) if is_gone(tag) => self.bury_job(at, job, state, tag, caller.tag),
                 Some(tag) => self.end_lease((at, job), state, tag, now, caller.tag),
-                None if state.phase() == Phase::Ready => self.drop_unwanted(at, job, state, caller.tag),
+                None if state.phase() == Phase::Ready => {
+                    // The lane does not find it any more. Whoever had it come back may have died before it said so.
+                    is_overlooked |= job.read().lane == 0 && job.seq() < head;
+                    self.drop_unwanted(at, job, state, caller.tag);
+                }
                 None => {}
             }
+        }
+        if is_overlooked {
+            self.tell_ready();
         }
     }
 
@@ -177,27 +188,39 @@ impl<'a> Store<'a> {
         self.totals().depth
     }
 
-    /// How many jobs are not done: those that wait, those that are leased, and those that the living have got and have not
-    /// said to be done.
-    pub fn unfinished(&self, living: &dyn Living) -> i64 {
+    /// How many jobs were got, and not said to be done. What the dead have got counts until their places in the roster are
+    /// taken; with `ask`, it does not.
+    fn open(&self, living: &dyn Living, ask: bool) -> i64 {
+        let counts = |tag: Tag| if ask { living.is_alive(tag) } else { living.is_present(tag) };
+        // The kernel is asked only about those with whom it matters.
+        let open = self.work().filter(|work| work.open != 0 && work.tag.is_some_and(counts));
+        // Read from memory that others write.
+        open.fold(0, |sum: i64, work| sum.saturating_add(work.open))
+    }
+
+    /// How many jobs are not done: those that wait, those that are leased, and those that were got and not said to be done,
+    /// unless by the dead: `ask` finds out who is.
+    pub fn unfinished(&self, living: &dyn Living, ask: bool) -> i64 {
         let totals = self.totals();
-        let is_present = |tag: Option<Tag>| tag.is_some_and(|tag| living.is_present(tag));
-        let open: i64 = self.work().filter(|work| is_present(work.tag)).map(|work| work.open).sum();
-        open.saturating_add((totals.depth + totals.leased) as i64)
+        // Not below 0: what one has got and another has said to be done may be forgotten by half.
+        self.open(living, ask).max(0).saturating_add((totals.depth + totals.leased) as i64)
     }
 
     /// Counts a job of `me`'s as done; says whether there was one.
     pub fn task_done(&self, caller: Caller<'_>) -> bool {
-        let is_present = |tag: Option<Tag>| tag.is_some_and(|tag| caller.living.is_present(tag));
-        let open: i64 = self.work().filter(|work| is_present(work.tag)).map(|work| work.open).sum();
-        if open <= 0 {
+        if self.open(caller.living, false) <= 0 {
             return false;
         }
-        if let Some(worker) = self.workers.get(caller.tag.index()) {
-            worker.count_done(caller.tag);
-        }
+        self.count_done(caller.tag);
         self.tell_finished();
         true
+    }
+
+    /// Counts a job that `me` has got as done.
+    pub fn count_done(&self, me: Tag) {
+        if let Some(worker) = self.workers.get(me.index()) {
+            worker.count_done(me);
+        }
     }
 
     /// Is done when all jobs are; or tells what to sleep on.
@@ -205,11 +228,11 @@ impl<'a> Store<'a> {
         if ask {
             self.bury(caller);
         }
-        if self.unfinished(caller.living) <= 0 {
+        if self.unfinished(caller.living, ask) <= 0 {
             return Attempt::Done(());
         }
         let sleep = self.queue.finished.listen();
-        if self.unfinished(caller.living) <= 0 { Attempt::Done(()) } else { Attempt::Wait(sleep) }
+        if self.unfinished(caller.living, ask) <= 0 { Attempt::Done(()) } else { Attempt::Wait(sleep) }
     }
 
     // Dead letters
