@@ -23,7 +23,8 @@ The floors, from the ground up; imports run downwards only:
 - ``samemap.aio``: waiting in asyncio, on one thread.
 - ``samemap.region``: `Region`, raw shared bytes.
 - ``samemap.segments``: what all objects in segments have in common.
-- ``samemap.serving``, ``samemap.crew``: the threads and processes that serve.
+- ``samemap.requests``: what a handler can know of its call.
+- ``samemap.tasks``, ``samemap.serving``, ``samemap.crew``: the event loops, threads and processes that serve.
 - ``samemap.calls``: what both ends of a service have in common.
 - ``samemap.ownership``: what all locks have in common.
 - ``samemap.locks``, ``samemap.readwritelock``, ``samemap.semaphores``, ``samemap.events``, ``samemap.barriers``,

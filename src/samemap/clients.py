@@ -64,7 +64,11 @@ class _Caller(ServiceObject):
             who = "a process that is gone"
             if worker.participant is not None:
                 who = f"pid {worker.participant.pid} ({worker.participant.command})"
-            state = f"{who} has had the request for {max(0.0, time.time() - lease.since):.3g} s"
+            free = self._totals()[10]
+            state = (
+                f"{who} has had the request for {max(0.0, time.time() - lease.since):.3g} s; "
+                f"{free} of {self.max_bytes} bytes for large messages are free"
+            )
         elif self._serving():
             state = "nobody had begun with the request"
         else:

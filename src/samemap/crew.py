@@ -29,13 +29,13 @@ class Crew:
     """Processes that serve, replaced when they die.
 
     Args:
-        start: Starts the threads of one.
+        staffed: Makes the threads of one.
         number: How many processes.
         is_over: Tells whether those that end are not to be replaced.
     """
 
-    def __init__(self, start: Callable[[], Staff], number: int, is_over: Callable[[], bool]) -> None:
-        self._start = start
+    def __init__(self, staffed: Callable[[], Staff], number: int, is_over: Callable[[], bool]) -> None:
+        self._staffed = staffed
         self._is_over = is_over
         self._context = get_context("fork")
         # Its processes stop at its end: when it is closed, and also when the supervisor dies.
@@ -80,8 +80,13 @@ class Crew:
 
     def _begin(self) -> None:
         process = self._context.Process(target=self._work, name="samemap-service")
-        process.start()
-        self._living[process.sentinel] = (process, time.monotonic())
+        # Ctrl-C comes to all processes of the terminal, and must find a new one ready for it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+            self._living[process.sentinel] = (process, time.monotonic())
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _end(self) -> None:
         os.close(self._writer)
@@ -98,12 +103,17 @@ class Crew:
                 os.close(fd)
 
     def _work(self) -> None:
+        is_told = False
+
+        def tell(*_: object) -> None:
+            nonlocal is_told
+            is_told = True
+
+        signal.signal(signal.SIGINT, tell)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.close(self._writer)
-        staff = self._start()
-        try:
-            while not staff.over.is_set() and not select.select([self._reader], [], [], GLANCE)[0]:
-                pass
-        except KeyboardInterrupt:
-            # It comes to all processes of the terminal; the supervisor waits for this one, and kills it at the next.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        staff = self._staffed()
+        staff.start()
+        while not (is_told or staff.over.is_set() or select.select([self._reader], [], [], GLANCE)[0]):
+            pass
         staff.finish()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import traceback
 
 __all__ = ["RemoteError", "RemoteTraceback", "failure_of", "raised_by"]
 
@@ -62,6 +61,8 @@ def failure_of(error: BaseException, short: bool = False) -> bytes:
         >>> raised_by(failure_of(KeyError("cat")), False)
         RemoteError('KeyError', "'cat'")
     """
+    import traceback
+
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:

@@ -7,9 +7,9 @@ from operator import index
 
 from . import codecs
 from .calls import REPLIES, ServiceObject
-from .crew import Crew
 from .exhaustion import ShutDown
-from .serving import CurrentRequest, Staff, current_request
+from .requests import CurrentRequest, current_request
+from .serving import Staff
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Self, Unpack
 
     from .codecs import Choice
+    from .crew import Crew
+    from .requests import Handler
     from .segments import Name, Options, Plan
-    from .serving import Handler
 
 __all__ = ["CurrentRequest", "Service", "current_request", "serve"]
 
 REQUESTS = 1024
-BYTES = 16 << 20
+BYTES = 32 << 20
 #: How many arrays of each kind there is room for when those are so large that the above holds fewer, and nobody says
 #: how many.
 ARRAYS = 8
@@ -59,7 +60,7 @@ class Service(ServiceObject):
         workers: How many threads call it at once.
         concurrency: How many calls each thread works on at once, where the function is asynchronous.
         maxsize: How many requests may wait; 1024 when it is created and nothing says otherwise.
-        max_bytes: Bytes of those messages that do not fit beside their request, and so of the largest one; 16 MiB when
+        max_bytes: Bytes of those messages that do not fit beside their request, and so of the largest one; 32 MiB when
             it is created and nothing says otherwise, or what eight arrays each way need.
         shape: Shape of requests; ``()`` for a single number or record.
         dtype: Their dtype, a structured one too.
@@ -186,7 +187,12 @@ class Service(ServiceObject):
     def __enter__(self) -> Self:
         super().__enter__()
         if self._function is not None:
-            self._staff = self._start()
+            self._staff = self._staffed()
+            try:
+                self._staff.start()
+            except BaseException:
+                self.__exit__(True)
+                raise
         return self
 
     def __exit__(self, *raised: object) -> None:
@@ -227,21 +233,26 @@ class Service(ServiceObject):
         if self._staff is not None or self._crew is not None:
             raise ValueError(f"{self!r} serves already")
         if processes is not None:
-            self._crew = Crew(self._start, processes, lambda: self.is_shut_down)
+            # Imported here because it brings multiprocessing.
+            from .crew import Crew
+
+            self._crew = Crew(self._staffed, processes, lambda: self.is_shut_down)
             try:
                 self._crew.run()
             finally:
                 self._crew = None
             return
-        staff = self._staff = self._start()
+        staff = self._staff = self._staffed()
         try:
             try:
+                staff.start()
                 staff.over.wait()
             except KeyboardInterrupt:
                 # That is how it is told to stop.
                 staff.stop()
             staff.finish()
         finally:
+            staff.stop()
             self._staff = None
 
     def stop(self) -> None:
@@ -266,7 +277,7 @@ class Service(ServiceObject):
         self.stop()
         super().close()
 
-    def _start(self) -> Staff:
+    def _staffed(self) -> Staff:
         if self.is_shut_down:
             raise ShutDown(f"{self!r}: unlink it, and make it anew")
         return Staff(self, self._handler(), self._threads, self._concurrency, self._drain)
