@@ -56,7 +56,9 @@ cycles = int(sys.argv[1])
 ours, theirs = socket.socketpair()
 ours.settimeout(10), theirs.settimeout(10)
 IMAGE = np.ones(9000, "u1")
-jobs, data, full = Queue("jobs", maxsize=64, max_bytes=1 << 20), Queue(maxsize=64, codec="bytes"), Queue(maxsize=2)
+# Small, because memory that is touched for the first time would look like what is kept.
+room = {"maxsize": 64, "max_bytes": 1 << 20}
+jobs, data, full = Queue("jobs", **room), Queue(codec="bytes", **room), Queue(maxsize=2)
 full.put_many([b"1", b"2"])
 run = asyncio.new_event_loop().run_until_complete
 
@@ -132,7 +134,8 @@ def state():
     with open("/proc/self/maps") as maps:
         shared = sum(line.split()[1].endswith("s") for line in maps)
     files = len(os.listdir(os.environ["SAMEMAP_DIR"]))
-    room = [(s.depth, s.leased, s.held, s.dead, s.max_bytes - s.free_bytes, s.waiting) for s in map(Queue.stats, QUEUES)]
+    all = [queue.stats() for queue in QUEUES]
+    room = [(s.depth, s.leased, s.held, s.dead, s.max_bytes - s.free_bytes, s.waiting) for s in all]
     return (len(os.listdir("/proc/self/fd")), shared, threading.active_count(), files, room), resident
 
 QUEUES = jobs, data, full
