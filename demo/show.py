@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import family
+import jobs
 import killed
 import strangers
 from broadcast import broadcast
@@ -74,6 +75,7 @@ def show(screen: Screen, interrupts: Interrupts, source: Source) -> int:
             for scene in SCENES:
                 scene(screen, processes)
             agreed = sum(scene(screen, processes, source) for scene in STREAMS)
+            jobs.delivered_again(screen, processes)
         check(not processes.directory.exists(), f"{processes.directory} is still there")
         check(not processes.left_over(), f"processes {processes.left_over()} are still there")
     except (PeerError, WaitError, CheckError, OSError) as error:
@@ -81,7 +83,7 @@ def show(screen: Screen, interrupts: Interrupts, source: Source) -> int:
         screen.console.print("  The demo ends here. Every process has ended, every file is removed.")
         return FAILED
     screen.console.print()
-    count, seconds = len(SCENES) + len(STREAMS), time.monotonic() - started
+    count, seconds = len(SCENES) + len(STREAMS) + 1, time.monotonic() - started
     screen.finale(
         f"{count} scenes and {agreed:,} checksums held, in {seconds:.0f} seconds. "
         f"Of {processes.started} processes and their files, none is left.",

@@ -26,7 +26,7 @@ pytest.importorskip("rich", reason=NEEDED)
 DEMO = Path(__file__).parent.parent / "demo"
 PATIENCE = 100
 SPEAKER = re.compile(
-    r"^  (?:parent|child|reader|writer|demo|keeper|viewer|view|detector|recorder)(?: \w)? +(\d+)  ", re.M
+    r"^  (?:parent|child|reader|writer|demo|keeper|viewer|view|detector|recorder|worker)(?: \w)? +(\d+)  ", re.M
 )
 HOME = re.compile(r"/\S*/samemap-demo-[^/\s]+")
 
@@ -135,8 +135,15 @@ def test_all_of_it_in_plain_lines() -> None:
         "computed before",
         "killed",
         "  ok  The others went on",
-        "7 scenes and ",
-        "Of 13 processes and their files, none is left.",
+        "8  A queue of jobs, and a worker that is killed",
+        "has put 300 jobs of 100,000 bytes, for 3 workers",
+        "is in the middle of job 100",
+        "is killed: kill -9",
+        " ms later, attempt 2",
+        "all 300 checksums are right",
+        "  ok  No job was lost",
+        "8 scenes and ",
+        "Of 16 processes and their files, none is left.",
     ]
     at = 0
     for text in story:
@@ -238,6 +245,9 @@ def test_a_file_that_gives_no_frames(tmp_path: Path, name: str, make: Callable[[
         (("subscriber.py", "tell(checksum=zlib", "tell(checksum=1 + zlib"), "has changed under detector"),
         (("subscriber.py", "missed=frames.missed", "missed=1 + frames.missed"), "does not know what it missed"),
         (("broadcast.py", "return len(loans)", "return len(loans) - 1"), "of 6 slots only 4 can be filled"),
+        (("worker.py", "(job.seq, me", "(job.seq - (job.seq == 7), me"), "300 results of 299 jobs"),
+        (("worker.py", "crc32(job.value)", "crc32(job.value) ^ (job.seq == 9)"), "299 of 300 checksums are right"),
+        (("jobs.py", "late = taken - killed", "late = taken - killed + 0.2"), "was delivered again after 2"),
         (("viewer.py", "    ring = FrameRing", '    sys.exit("no ring")\n    ring = FrameRing'), "status 1: no ring"),
     ],
 )
