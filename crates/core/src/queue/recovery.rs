@@ -179,20 +179,27 @@ impl<'a> Store<'a> {
         self.totals().depth
     }
 
-    /// How many jobs are not done: those that wait, those that are leased, and those that the living have got and have not
-    /// said to be done.
-    pub fn unfinished(&self, living: &dyn Living) -> i64 {
+    /// How many jobs were got, and not said to be done. What the dead have got counts until their places in the roster are
+    /// taken; with `ask`, it does not.
+    fn open(&self, living: &dyn Living, ask: bool) -> i64 {
+        let counts = |tag: Tag| if ask { living.is_alive(tag) } else { living.is_present(tag) };
+        // The kernel is asked only about those with whom it matters.
+        let open = self.work().filter(|work| work.open != 0 && work.tag.is_some_and(counts));
+        // Read from memory that others write.
+        open.fold(0, |sum: i64, work| sum.saturating_add(work.open))
+    }
+
+    /// How many jobs are not done: those that wait, those that are leased, and those that were got and not said to be done,
+    /// unless by the dead: `ask` finds out who is.
+    pub fn unfinished(&self, living: &dyn Living, ask: bool) -> i64 {
         let totals = self.totals();
-        let is_present = |tag: Option<Tag>| tag.is_some_and(|tag| living.is_present(tag));
-        let open: i64 = self.work().filter(|work| is_present(work.tag)).map(|work| work.open).sum();
-        open.saturating_add((totals.depth + totals.leased) as i64)
+        // Not below 0: what one has got and another has said to be done may be forgotten by half.
+        self.open(living, ask).max(0).saturating_add((totals.depth + totals.leased) as i64)
     }
 
     /// Counts a job of `me`'s as done; says whether there was one.
     pub fn task_done(&self, caller: Caller<'_>) -> bool {
-        let is_present = |tag: Option<Tag>| tag.is_some_and(|tag| caller.living.is_present(tag));
-        let open: i64 = self.work().filter(|work| is_present(work.tag)).map(|work| work.open).sum();
-        if open <= 0 {
+        if self.open(caller.living, false) <= 0 {
             return false;
         }
         if let Some(worker) = self.workers.get(caller.tag.index()) {
@@ -207,11 +214,11 @@ impl<'a> Store<'a> {
         if ask {
             self.bury(caller);
         }
-        if self.unfinished(caller.living) <= 0 {
+        if self.unfinished(caller.living, ask) <= 0 {
             return Attempt::Done(());
         }
         let sleep = self.queue.finished.listen();
-        if self.unfinished(caller.living) <= 0 { Attempt::Done(()) } else { Attempt::Wait(sleep) }
+        if self.unfinished(caller.living, ask) <= 0 { Attempt::Done(()) } else { Attempt::Wait(sleep) }
     }
 
     // Dead letters
