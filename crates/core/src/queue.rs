@@ -21,6 +21,11 @@
 //! | the number is forgotten, the blocks are freed | what a dead one held, which `recovery.rs` frees |
 //! | held → free, of the next generation | the same |
 //!
+//! | step of giving back, or of looking after the dead | killed before it |
+//! | --- | --- |
+//! | leased → ready | nothing has happened, or the job is that of a dead one |
+//! | `returned`, the bell | a job that the lane does not find: who looks after the dead sees that, and says that it has come back |
+//!
 //! Numbers in order are only a hint of what to take next: what counts is the state of each job, so one that comes back
 //! is found by looking at all of them, which is done when `returned` says that there may be one.
 

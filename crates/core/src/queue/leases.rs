@@ -181,9 +181,13 @@ impl<'a> Store<'a> {
         let returned = self.queue.returned.load(Ordering::Acquire);
         // A turn more for each time that somebody else was faster; whoever that was has its job, so this ends.
         for _ in 0..=self.jobs.len() {
-            let Some(found) = self.oldest_returned() else { break };
+            let Some(found) = self.oldest_returned() else {
+                memory.returned = returned;
+                break;
+            };
             let job = &self.jobs[found.at];
-            // Those that the lane has before it come in their order, from the lane.
+            // Those that the lane has before it come in their order, from the lane. This one is looked for again then: the
+            // lane may not find it any more, when others move its head.
             let seq = job.seq();
             if self.look(0).is_some_and(|(_, next)| next <= seq) {
                 break;
@@ -194,7 +198,6 @@ impl<'a> Store<'a> {
                 return Some((Grip { at: found.at, state: leased }, seq));
             }
         }
-        memory.returned = returned;
         None
     }
 

@@ -59,6 +59,9 @@ impl<'a> Store<'a> {
                 self.queue.room.ring();
             }
         }
+        // Acquire [lane.head]
+        let head = self.lanes[0].head().load(Ordering::Acquire);
+        let mut is_overlooked = false;
         for (at, job) in self.jobs.iter().enumerate() {
             let state = job.state();
             if state.phase() == Phase::Free {
@@ -72,9 +75,16 @@ impl<'a> Store<'a> {
             match state.tag() {
                 Some(tag) if is_gone(tag) => self.bury_job(at, job, state, tag, caller.tag),
                 Some(tag) => self.end_lease((at, job), state, tag, now, caller.tag),
-                None if state.phase() == Phase::Ready => self.drop_unwanted(at, job, state, caller.tag),
+                None if state.phase() == Phase::Ready => {
+                    // The lane does not find it any more. Whoever had it come back may have died before it said so.
+                    is_overlooked |= job.read().lane == 0 && job.seq() < head;
+                    self.drop_unwanted(at, job, state, caller.tag);
+                }
                 None => {}
             }
+        }
+        if is_overlooked {
+            self.tell_returned();
         }
     }
 
