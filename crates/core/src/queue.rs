@@ -406,7 +406,8 @@ impl<'a> Store<'a> {
     pub fn abandon(&self, grip: Grip, me: Tag) {
         let held = grip.state.held(me);
         if self.jobs[grip.at].change(grip.state, held) {
-            self.clear(Grip { at: grip.at, state: held }, me);
+            // It may not have been labelled yet: its label is that of the job before.
+            self.clear_by_name(Grip { at: grip.at, state: held }, me);
         }
     }
 

@@ -47,28 +47,51 @@ impl<'a> Store<'a> {
     /// Frees a job that `me` holds and has no views of.
     #[inline]
     pub fn clear(&self, grip: Grip, me: Tag) {
+        if let Some(grip) = self.unless_kept(grip, me) {
+            let label = self.jobs[grip.at].read();
+            self.jobs[grip.at].forget_number();
+            if label.blocks != 0 {
+                self.free_run(grip, label.first, label.blocks);
+            }
+            self.free_place(grip);
+        }
+    }
+
+    /// As [`clear`](Self::clear), where the label may not be that of the job.
+    #[cold]
+    pub(super) fn clear_by_name(&self, grip: Grip, me: Tag) {
+        if let Some(grip) = self.unless_kept(grip, me) {
+            self.jobs[grip.at].forget_number();
+            self.free_all(grip);
+            self.free_place(grip);
+        }
+    }
+
+    /// Leaves a job that `me` holds to another one who has views of it; else returns it.
+    #[inline(always)]
+    fn unless_kept(&self, grip: Grip, me: Tag) -> Option<Grip> {
+        match self.jobs[grip.at].keeper(grip.state.generation()) {
+            Some(keeper) if keeper != me => self.leave_to(grip, keeper),
+            _ => Some(grip),
+        }
+    }
+
+    #[cold]
+    fn leave_to(&self, grip: Grip, keeper: Tag) -> Option<Grip> {
         let job = &self.jobs[grip.at];
-        let mut grip = grip;
-        if let Some(keeper) = job.keeper(grip.state.generation())
-            && keeper != me
-        {
-            let theirs = grip.state.left(keeper);
-            if !job.change(grip.state, theirs) {
-                return;
-            }
-            // SeqCst: and then looks whether they still keep it, as they cease to keep it and then look whether it is theirs.
-            fence(Ordering::SeqCst);
-            if job.keeper(theirs.generation()) == Some(keeper) || !job.change(theirs, grip.state.going()) {
-                return;
-            }
-            grip.state = grip.state.going();
+        let (theirs, mine) = (grip.state.left(keeper), grip.state.going());
+        if !job.change(grip.state, theirs) {
+            return None;
         }
-        let label = job.read();
-        job.forget_number();
-        if label.blocks != 0 {
-            self.free_run(grip, label.first, label.blocks);
-        }
-        job.change(grip.state, grip.state.free_again());
+        // SeqCst: and then looks whether they still keep it, as they cease to keep it and then look whether it is theirs.
+        fence(Ordering::SeqCst);
+        let is_kept = job.keeper(theirs.generation()) == Some(keeper);
+        (!is_kept && job.change(theirs, mine)).then_some(Grip { at: grip.at, state: mine })
+    }
+
+    #[inline(always)]
+    fn free_place(&self, grip: Grip) {
+        self.jobs[grip.at].change(grip.state, grip.state.free_again());
         self.queue.room.ring_behind_exchange();
         self.tell_finished();
     }
