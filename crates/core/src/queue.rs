@@ -407,7 +407,7 @@ impl<'a> Store<'a> {
         let held = grip.state.held(me);
         if self.jobs[grip.at].change(grip.state, held) {
             // It may not have been labelled yet: its label is that of the job before.
-            self.clear_by_name(Grip { at: grip.at, state: held }, me);
+            self.clear_by_name(Grip { at: grip.at, state: held });
         }
     }
 

@@ -47,7 +47,8 @@ impl<'a> Store<'a> {
     /// Frees a job that `me` holds and has no views of.
     #[inline]
     pub fn clear(&self, grip: Grip, me: Tag) {
-        if let Some(grip) = self.unless_kept(grip, me) {
+        let kept_by = self.jobs[grip.at].keeper(grip.state.generation()).filter(|keeper| *keeper != me);
+        if let Some(grip) = kept_by.map_or(Some(grip), |keeper| self.leave_to(grip, keeper)) {
             let label = self.jobs[grip.at].read();
             self.jobs[grip.at].forget_number();
             if label.blocks != 0 {
@@ -57,25 +58,19 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// As [`clear`](Self::clear), where the label may not be that of the job.
+    /// Frees a job that `me` holds for others, or for itself as it was before: whoever has views of it keeps it, `me` too. Not
+    /// by its label, which may be that of the job before.
     #[cold]
-    pub(super) fn clear_by_name(&self, grip: Grip, me: Tag) {
-        if let Some(grip) = self.unless_kept(grip, me) {
+    pub(super) fn clear_by_name(&self, grip: Grip) {
+        let keeper = self.jobs[grip.at].keeper(grip.state.generation());
+        if let Some(grip) = keeper.map_or(Some(grip), |keeper| self.leave_to(grip, keeper)) {
             self.jobs[grip.at].forget_number();
             self.free_all(grip);
             self.free_place(grip);
         }
     }
 
-    /// Leaves a job that `me` holds to another one who has views of it; else returns it.
-    #[inline(always)]
-    fn unless_kept(&self, grip: Grip, me: Tag) -> Option<Grip> {
-        match self.jobs[grip.at].keeper(grip.state.generation()) {
-            Some(keeper) if keeper != me => self.leave_to(grip, keeper),
-            _ => Some(grip),
-        }
-    }
-
+    /// Leaves a job in the caller's hands to who has views of it; returns it if there are none any more.
     #[cold]
     fn leave_to(&self, grip: Grip, keeper: Tag) -> Option<Grip> {
         let job = &self.jobs[grip.at];

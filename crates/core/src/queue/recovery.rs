@@ -106,21 +106,17 @@ impl<'a> Store<'a> {
             Phase::Filling | Phase::Leased | Phase::Held => {
                 let held = state.held(me).going();
                 if job.change(state, held) {
-                    let grip = Grip { at, state: held };
-                    // Not by its label, which may be half written.
-                    self.free_all(grip);
-                    self.clear(grip, me);
+                    // Before somebody else has the place.
+                    let (lane, _) = job.reply_to();
+                    // Not by its label, which may be half written; and not at all while others have views of it.
+                    self.clear_by_name(Grip { at, state: held });
                     // For those who wait for the reply to it.
-                    self.wake_callers(job);
+                    if let Some(lane) = self.lanes.get(lane as usize) {
+                        lane.news().ring();
+                    }
                 }
             }
             Phase::Free | Phase::Ready | Phase::Dead => {}
-        }
-    }
-
-    fn wake_callers(&self, job: &Job) {
-        if let Some(lane) = self.lanes.get(job.reply_to().0 as usize) {
-            lane.news().ring();
         }
     }
 
