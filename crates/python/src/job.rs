@@ -383,12 +383,7 @@ impl DeadLetter {
     ///     Whether it was still there.
     fn discard(&self) -> PyResult<bool> {
         let tag = self.depot.object.tag()?;
-        let store = self.depot.store()?;
-        let held = store.take_dead(self.grip, tag);
-        if let Some(held) = held {
-            store.clear(held, tag);
-        }
-        Ok(held.is_some())
+        Ok(self.depot.store()?.discard(self.grip, tag))
     }
 
     fn __repr__(&self) -> String {

@@ -249,9 +249,14 @@ impl<'a> Store<'a> {
         is_there
     }
 
-    /// Takes a dead letter into `me`'s hands, to look at it or to throw it away; `None`: it is gone.
-    pub fn take_dead(&self, grip: Grip, me: Tag) -> Option<Grip> {
+    /// Throws a dead letter away; says whether it was still there.
+    pub fn discard(&self, grip: Grip, me: Tag) -> bool {
         let held = grip.state.held(me);
-        self.jobs[grip.at].change(grip.state, held).then_some(Grip { at: grip.at, state: held })
+        let is_there = self.jobs[grip.at].change(grip.state, held);
+        if is_there {
+            // `me` may have views of it, from when it put it away.
+            self.clear_by_name(Grip { at: grip.at, state: held });
+        }
+        is_there
     }
 }
