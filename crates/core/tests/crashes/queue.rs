@@ -237,6 +237,23 @@ fn give_back_and_get_again(segment: &Segment) {
     assert!(hand.end(again));
 }
 
+/// Its lease is over, and was taken away: it learns so, lets go, and has it once more; its views are its own meanwhile.
+fn lose_a_lease(segment: &Segment) {
+    let mut hand = Hand::new(segment);
+    let lost = hand.take(PAST).expect("there is one");
+    hand.bury();
+    assert_eq!(hand.give_back(lost, true), Ended::Lost);
+    let again = hand.take(PAST).expect("there is one");
+    assert_eq!(again.job, lost.job);
+    assert!(hand.store.extend(again.grip, FUTURE));
+    hand.bury();
+    assert!(hand.end(again));
+    hand.let_go(lost.grip);
+    let other = hand.take(PAST).expect("there is one");
+    hand.bury();
+    assert!(!hand.end(other));
+}
+
 fn put_away(segment: &Segment) {
     let mut hand = Hand::new(segment);
     for has_views in [false, true] {
@@ -464,7 +481,7 @@ pub(crate) fn scenes() -> Vec<Scene> {
         scene("queue: put over old ones", second_turn, put_two_small, bury_and_get, go_on),
         scene("queue: put two large ones", nothing, put_two_large, bury_and_put, a_producer_goes_on),
         scene("queue: put many", nothing, put_many, put_many, a_producer_goes_on),
-        scene("queue: put in vain", nothing, put_in_vain, bury_and_put, a_producer_goes_on),
+        scene("queue: put in vain", nothing, put_in_vain, bury, a_producer_goes_on),
         scene("queue: put where there is no room", large_ones, put_if_it_can, get_two, a_producer_goes_on),
         scene("queue: get small ones", small_ones, get_two, bury_and_get, go_on),
         scene("queue: get large ones", large_ones, get_two, bury_and_put, a_producer_goes_on),
@@ -472,6 +489,7 @@ pub(crate) fn scenes() -> Vec<Scene> {
         scene("queue: lease and end", large_ones, lease_and_end, bury_and_put, a_producer_goes_on),
         scene("queue: lease and give back", large_ones, lease_and_give_back, bury_and_get, go_on),
         scene("queue: give back and get again", large_ones, give_back_and_get_again, bury_and_get, a_producer_goes_on),
+        scene("queue: lose a lease", large_ones, lose_a_lease, bury_and_get, a_producer_goes_on),
         scene("queue: put away", large_ones, put_away, bury_and_get, go_on),
         scene("queue: take an overdue lease away", an_overdue_lease, bury, bury_and_get, the_lease_ends),
         scene("queue: get what was taken away", a_lost_lease, get_two, bury_and_get, the_lease_ends),

@@ -112,7 +112,7 @@ pub(crate) fn until_done<'s, T>(
             Attempt::Done(done) => return done,
             Attempt::Wait(sleep) => {
                 // As short as can be, because every one of thousands of deaths costs one.
-                let woken = sleep.until(Deadline::after(Duration::from_millis(1))).expect("the word is there");
+                let woken = sleep.until(Deadline::after(Duration::from_micros(200))).expect("the word is there");
                 ask = woken == samemap_core::bell::Woken::TimedOut;
             }
         }
