@@ -318,10 +318,12 @@ impl Job {
         self.taken.store(taken | 1, Ordering::SeqCst);
     }
 
-    /// Forgets its number: nothing in a ring names it from now on. Who frees it does, before it is free.
+    /// Forgets its number: nothing in a ring names it from now on; and its lane: until the next job in its place is labelled,
+    /// that may be one for the first. Who frees it does, before it is free.
     pub(crate) fn forget_number(&self) {
-        // Relaxed: the state, which follows, orders it.
+        // Relaxed: the state, which follows, orders them.
         self.seq.store(0, Ordering::Relaxed);
+        self.route.store(0, Ordering::Relaxed);
     }
 
     // Keepers
