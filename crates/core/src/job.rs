@@ -319,11 +319,13 @@ impl Job {
     }
 
     /// Forgets its number: nothing in a ring names it from now on; and its lane: until the next job in its place is labelled,
-    /// that may be one for the first. Who frees it does, before it is free.
-    pub(crate) fn forget_number(&self) {
+    /// that may be one for the first; and its lease, which would be over for whoever takes the next one and has not noted when.
+    /// Who frees it does, before it is free.
+    pub(crate) fn forget(&self) {
         // Relaxed: the state, which follows, orders them.
         self.seq.store(0, Ordering::Relaxed);
         self.route.store(0, Ordering::Relaxed);
+        self.taken.store(0, Ordering::Relaxed);
     }
 
     // Keepers

@@ -50,7 +50,7 @@ impl<'a> Store<'a> {
         let kept_by = self.jobs[grip.at].keeper(grip.state.generation()).filter(|keeper| *keeper != me);
         if let Some(grip) = kept_by.map_or(Some(grip), |keeper| self.leave_to(grip, keeper)) {
             let label = self.jobs[grip.at].read();
-            self.jobs[grip.at].forget_number();
+            self.jobs[grip.at].forget();
             if label.blocks != 0 {
                 self.free_run(grip, label.first, label.blocks);
             }
@@ -64,7 +64,7 @@ impl<'a> Store<'a> {
     pub(super) fn clear_by_name(&self, grip: Grip) {
         let keeper = self.jobs[grip.at].keeper(grip.state.generation());
         if let Some(grip) = keeper.map_or(Some(grip), |keeper| self.leave_to(grip, keeper)) {
-            self.jobs[grip.at].forget_number();
+            self.jobs[grip.at].forget();
             self.free_all(grip);
             self.free_place(grip);
         }

@@ -65,6 +65,7 @@ impl<'s> Hand<'s> {
             self.store.abandon(grip, self.me);
             return None;
         };
+        assert_eq!(self.store.jobs()[grip.at].until(), None, "it has the lease of the job before");
         let job = ledger().begin();
         let lane = u16::try_from(lane).expect("there are not so many");
         let label = Label { length: length as u64, first, blocks, lane, flags: 0, number };
