@@ -245,6 +245,8 @@ fn lose_a_lease(segment: &Segment) {
     assert_eq!(hand.give_back(lost, true), Ended::Lost);
     let again = hand.take(PAST).expect("there is one");
     assert_eq!(again.job, lost.job);
+    assert!(!hand.store.extend(lost.grip, FUTURE));
+    assert_eq!(hand.store.jobs()[again.grip.at].until(), Some(PAST), "the lease of another one was changed");
     assert!(hand.store.extend(again.grip, FUTURE));
     hand.bury();
     assert!(hand.end(again));
