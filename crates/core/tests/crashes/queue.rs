@@ -479,7 +479,7 @@ pub(crate) fn scenes() -> Vec<Scene> {
     };
     let (go_on, views, views_of_one) = (none_is_lost, the_views_are_whole, the_views_of_a_dead_letter_are_whole);
     vec![
-        scene("queue: put the first two", nothing, put_two_small, bury_and_put, go_on),
+        scene("queue: put the first two", nothing, put_two_small, bury, go_on),
         scene("queue: put over old ones", second_turn, put_two_small, bury_and_get, go_on),
         scene("queue: put two large ones", nothing, put_two_large, bury_and_put, a_producer_goes_on),
         scene("queue: put many", nothing, put_many, put_many, a_producer_goes_on),
