@@ -27,7 +27,7 @@ demo: $(VENV)/.demo $(VENV)/.extension ## Show what it does, in under a minute (
 
 test: test-rust test-python ## Run all tests on one interpreter (ARGS='-k bell': more arguments for pytest)
 
-bench: $(VENV)/.test $(if $(findstring topics,$(ARGS)),$(VENV)/.peers) $(VENV)/.extension ## Measure, on this machine
+bench: $(VENV)/.test $(if $(filter queues topics,$(ARGS)),$(VENV)/.peers) $(VENV)/.extension ## Measure, on this machine
 	@$(BIN)/python benchmarks $(ARGS)
 
 lint: $(VENV)/.lint $(VENV)/.extension ## Check format, lints, types, floors and stubs

@@ -80,16 +80,18 @@ def machine() -> str:
     return f"{len(os.sched_getaffinity(0))} processors ({model}), Linux {kernel}, CPython {python}."
 
 
-def write(figures: list[Figure], part: str = "") -> None:
+def write(figures: list[Figure], part: str = "", notes: list[str] | None = None) -> None:
     """Put the table into this directory's README and the project's, between their marks.
 
     Args:
         figures: What to show.
         part: The part that has a table of its own, in this directory's README only; that of all others when empty.
+        notes: What is to be said below it, such as who was left out.
     """
+    below = "\n\n".join(filter(None, (table(figures), "\n".join(f"- {note}" for note in notes or []))))
     begin, end = (mark.replace("figures", f"figures {part}".strip()) for mark in (BEGIN, END))
     for readme in READMES[:1] if part else READMES:
         text = readme.read_text()
         head, _, rest = text.partition(begin)
         _, _, tail = rest.partition(end)
-        readme.write_text(f"{head}{begin}\n\n{machine()}\n\n{table(figures)}\n\n{end}{tail}")
+        readme.write_text(f"{head}{begin}\n\n{machine()}\n\n{below}\n\n{end}{tail}")

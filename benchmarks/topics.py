@@ -17,14 +17,14 @@ from time import perf_counter_ns
 from typing import Any
 
 import bell
-import click
 import numpy as np
 from report import Figure
+from turns import RUNS, Unavailable, cores, in_turns
+from turns import compare as figures_of
 
 from samemap import Topic
 
 HERE = Path(__file__).parent
-RUNS = 5
 ROUNDS, MESSAGES, TO_FOUR = 20_000, 100_000, 30_000
 #: Seconds that a side may take: one that needs longer is left out.
 PATIENCE = 40
@@ -46,10 +46,8 @@ TO_SEVERAL = ("iceoryx2_pubsub", "pyzmq_ipc")
 
 #: Nanoseconds of one way, of every round trip, for the picture: by kind and peer.
 latencies: dict[tuple[str, str], list[float]] = {}
-
-
-class Unavailable(Exception):
-    """A peer is not installed, or failed."""
+#: Which peers failed, and why: for the document.
+left_out: list[str] = []
 
 
 def sides(peer: str, roles: list[tuple[str, int]], count: int, shape: str = "-", receivers: int = 1) -> list[Any]:
@@ -115,12 +113,6 @@ def _go(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
     process.stdin.write("\n")
     process.stdin.flush()
-
-
-def cores() -> tuple[int, int]:
-    """Return the two cores that all are pinned to."""
-    own = sorted(os.sched_getaffinity(0))
-    return own[0], own[-1]
 
 
 def ping_pong(peer: str, busy: bool) -> float:
@@ -226,51 +218,30 @@ def idle(subscribers: int) -> float:
     return took
 
 
-def in_turns(work: Callable[[str], float], peers: tuple[str, ...]) -> dict[str, float]:
-    """Measure samemap and its peers in turns, and return the median of each that works."""
-    found: dict[str, list[float]] = {}
-    failed: dict[str, str] = {}
-    for _ in range(RUNS):
-        for peer in ("samemap_topic", *peers):
-            if peer in failed:
-                continue
-            try:
-                found.setdefault(peer, []).append(work(peer))
-            except Unavailable as error:
-                if peer == "samemap_topic":
-                    raise
-                failed[peer] = str(error)
-                click.echo(f"left out: {error}", err=True)
-    return {peer: statistics.median(times) for peer, times in found.items() if peer not in failed}
-
-
 def called_by(peer: str) -> str:
     """Return what people call a peer."""
     return "os.pipe" if peer == "os_pipe" else peer.rpartition("_")[0].replace("_", " ")
 
 
+def turns(work: Callable[[str], float], peers: tuple[str, ...]) -> dict[str, float]:
+    """Measure samemap and its peers in turns, and return the median of each that works."""
+    return in_turns(work, "samemap_topic", peers, left_out)
+
+
 def compare(name: str, found: dict[str, float], bars: dict[str, float]) -> list[Figure]:
     """Return a figure for each peer; ``bars`` says what part of a peer's time we may take."""
-    ours = found["samemap_topic"]
-    figures = []
-    for peer, theirs in found.items():
-        if peer == "samemap_topic":
-            continue
-        limit = bars.get(peer)
-        bar = "-" if limit is None else f"at most {limit:.2f}"
-        called = called_by(peer)
-        figures.append(Figure(name, ours, called, theirs, bar, limit is None or ours <= limit * theirs))
-    return figures
+    return figures_of(name, found, "samemap_topic", bars, called_by)
 
 
 def measure() -> list[Figure]:
     """Measure all of it, and return the figures."""
+    left_out.clear()
     figures = compare(
         "64 bytes to and fro, both sides poll (one way, p50)",
-        in_turns(lambda peer: ping_pong(peer, True), BUSY),
+        turns(lambda peer: ping_pong(peer, True), BUSY),
         {"iceoryx2_pubsub": 1 / 6, "shared_memory_flag": 1.0},
     )
-    found = in_turns(lambda peer: ping_pong(peer, False), BLOCKING)
+    found = turns(lambda peer: ping_pong(peer, False), BLOCKING)
     name = "64 bytes to and fro, both sides wait (one way, p50)"
     with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
         program, words = bell.compile_c(Path(directory)), Path(directory) / "words"
@@ -280,7 +251,7 @@ def measure() -> list[Figure]:
         ours = found["samemap_topic"]
         figures.append(Figure(name, ours, "a futex ping-pong in C", c, "at most 1.10", ours <= 1.10 * c))
         figures += compare(name, found, {})
-        found = in_turns(one_way, ONE_WAY)
+        found = turns(one_way, ONE_WAY)
         bars = {"iceoryx2_pubsub": 1 / 6, "pyzmq_ipc": 0.5, "os_pipe": 0.5}
         figures += compare("64 bytes one way, one by one", found, bars)
         rounds = [(many(), c_ring(Path(directory))) for _ in range(RUNS)]
@@ -294,9 +265,9 @@ def measure() -> list[Figure]:
         ours, alone = (statistics.median(side) for side in zip(*pairs, strict=True))
         bar = "at most 1.11"
         figures.append(Figure(name, ours, "the same numpy work in one process", alone, bar, ours <= alone / 0.9))
-        found = in_turns(lambda peer, shape=shape: frames(peer, shape), LARGE)  # type: ignore[misc] # a default
+        found = turns(lambda peer, shape=shape: frames(peer, shape), LARGE)  # type: ignore[misc] # a default
         figures += compare(name, found, {"iceoryx2_pubsub": 1.0})
-    found = in_turns(to_four, TO_SEVERAL)
+    found = turns(to_four, TO_SEVERAL)
     figures += compare(
         "64 bytes to 4 subscribers, nothing lost", found, {"iceoryx2_pubsub": 1 / 4, "pyzmq_ipc": 1 / 1.5}
     )
@@ -304,6 +275,11 @@ def measure() -> list[Figure]:
     ours, one = (statistics.median(side) for side in zip(*rounds, strict=True))
     figures.append(Figure("publish with 32 idle subscribers", ours, "with 1", one, "at most 1.20", ours <= 1.2 * one))
     return figures
+
+
+def notes() -> list[str]:
+    """Return what is to be said below the table."""
+    return [f"Left out: {reason}." for reason in dict.fromkeys(left_out)]
 
 
 def draw(path: Path) -> None:

@@ -27,7 +27,7 @@
 #define SAMEMAP_MAGIC UINT64_C(0x0270616d656d6173)
 #define SAMEMAP_VERSION UINT32_C(1)
 #define SAMEMAP_FEATURES UINT64_C(0)
-#define SAMEMAP_FINGERPRINT UINT64_C(0xc5f728e884df456a)
+#define SAMEMAP_FINGERPRINT UINT64_C(0x4478552c76fdb8d5)
 #define SAMEMAP_HEADER_SPACE 4096
 #define SAMEMAP_LONGEST_SCHEMA 3968
 #define SAMEMAP_MOST_PARTICIPANTS 1023
@@ -43,10 +43,23 @@
 #define SAMEMAP_PRESENT UINT32_C(0x80000000)
 #define SAMEMAP_LEFT UINT32_C(0x40000000)
 
-/* A word of a topic's ring: the slot in the low bits, then the low 44 bits of a message's number. */
+/* A word of a ring: the slot, or the place of a job, in the low bits, then the low 44 bits of the number of what is there. */
 #define SAMEMAP_SLOT_BITS 20
 #define SAMEMAP_MOST_SLOTS 1048576
 #define SAMEMAP_MOST_PINS 128
+
+/* The state of a job: a tag and two marks, then how often it was delivered (8 bits), then its generation (24 bits). */
+#define SAMEMAP_ATTEMPT_SHIFT 32
+#define SAMEMAP_GENERATION_SHIFT 40
+#define SAMEMAP_MOST_ATTEMPTS 254
+/* Instead of deliveries: the job was left to its keeper. */
+#define SAMEMAP_TO_KEEPER 255
+/* In a keeper: that there are views is a guess. */
+#define SAMEMAP_GUESS UINT64_C(0x100000000)
+#define SAMEMAP_MOST_JOBS 1048576
+/* Jobs that may wait in a lane for replies, which is as many words as its ring has. */
+#define SAMEMAP_REPLIES 16
+#define SAMEMAP_MOST_CALLS 128
 
 enum samemap_kind {
     SAMEMAP_KIND_LOCK = 1,
@@ -59,7 +72,9 @@ enum samemap_kind {
     SAMEMAP_KIND_READ_WRITE_LOCK = 8,
     SAMEMAP_KIND_NAMESPACE = 9,
     SAMEMAP_KIND_TOPIC = 10,
-    SAMEMAP_KIND_LATEST = 11
+    SAMEMAP_KIND_LATEST = 11,
+    SAMEMAP_KIND_QUEUE = 12,
+    SAMEMAP_KIND_SERVICE = 13
 };
 
 /* What becomes of a subscription that cannot follow. */
@@ -68,6 +83,22 @@ enum samemap_policy {
     SAMEMAP_POLICY_DROP = 2,
     SAMEMAP_POLICY_BLOCK = 3,
     SAMEMAP_POLICY_ENDED = 4
+};
+
+/* How far a job has come, as samemap_phase() reads it. */
+enum samemap_job_phase {
+    SAMEMAP_PHASE_FREE = 0,
+    SAMEMAP_PHASE_FILLING = 1,
+    SAMEMAP_PHASE_READY = 2,
+    SAMEMAP_PHASE_LEASED = 3,
+    SAMEMAP_PHASE_HELD = 4,
+    SAMEMAP_PHASE_DEAD = 5
+};
+
+/* What the message of a job is, in a queue of pickles; with none of these, a pickle with buffers beside it. */
+enum samemap_flag {
+    SAMEMAP_FLAG_PLAIN = 16384,
+    SAMEMAP_FLAG_RAW = 32768
 };
 
 struct samemap_header {
@@ -234,6 +265,66 @@ struct samemap_slot {
     uint32_t publisher;
 };
 
+struct samemap_queue {
+    SAMEMAP_LINE uint32_t maxsize;
+    uint32_t jobs;
+    uint32_t lanes;
+    uint32_t ring;
+    uint32_t workers;
+    uint32_t max_attempts;
+    uint32_t once;
+    uint32_t cell;
+    uint64_t blocks;
+    uint64_t block_size;
+    uint32_t shut;
+    uint32_t returned;
+    uint64_t reserved[1];
+    struct samemap_bell room;
+    uint64_t reserved_room[7];
+    struct samemap_bell finished;
+    uint64_t reserved_finished[15];
+};
+
+struct samemap_lane {
+    SAMEMAP_LINE uint64_t head;
+    uint64_t owner;
+    uint64_t reserved[6];
+    uint64_t next;
+    uint64_t reserved_next[7];
+    struct samemap_bell news;
+    uint64_t reserved_news[7];
+};
+
+struct samemap_worker {
+    SAMEMAP_LINE uint64_t puts;
+    uint64_t bytes;
+    uint32_t tag;
+    uint32_t reserved;
+    uint64_t reserved_puts[5];
+    uint64_t gets;
+    uint64_t done;
+    uint64_t acknowledged;
+    uint64_t returned;
+    uint64_t before[2];
+    uint64_t leases;
+    uint64_t reserved_gets;
+};
+
+struct samemap_job {
+    SAMEMAP_LINE uint64_t state;
+    uint64_t seq;
+    uint64_t length;
+    uint64_t run;
+    uint64_t put;
+    uint64_t taken;
+    uint64_t route;
+    uint64_t origin;
+    uint64_t keeper;
+    uint64_t until;
+    uint64_t reply;
+    uint64_t reserved[5];
+};
+
 /* Every structure (name, size, alignment) and every field (structure, name, offset, size), for a macro of each. */
 #define SAMEMAP_LAYOUT(STRUCTURE, FIELD) \
     STRUCTURE(header, 128, 8) \
@@ -361,7 +452,59 @@ struct samemap_slot {
     FIELD(slot, held, 32, 8) \
     FIELD(slot, length, 40, 8) \
     FIELD(slot, owner, 48, 4) \
-    FIELD(slot, publisher, 52, 4)
+    FIELD(slot, publisher, 52, 4) \
+    STRUCTURE(queue, 256, 64) \
+    FIELD(queue, maxsize, 0, 4) \
+    FIELD(queue, jobs, 4, 4) \
+    FIELD(queue, lanes, 8, 4) \
+    FIELD(queue, ring, 12, 4) \
+    FIELD(queue, workers, 16, 4) \
+    FIELD(queue, max_attempts, 20, 4) \
+    FIELD(queue, once, 24, 4) \
+    FIELD(queue, cell, 28, 4) \
+    FIELD(queue, blocks, 32, 8) \
+    FIELD(queue, block_size, 40, 8) \
+    FIELD(queue, shut, 48, 4) \
+    FIELD(queue, returned, 52, 4) \
+    FIELD(queue, reserved, 56, 8) \
+    FIELD(queue, room, 64, 8) \
+    FIELD(queue, reserved_room, 72, 56) \
+    FIELD(queue, finished, 128, 8) \
+    FIELD(queue, reserved_finished, 136, 120) \
+    STRUCTURE(lane, 192, 64) \
+    FIELD(lane, head, 0, 8) \
+    FIELD(lane, owner, 8, 8) \
+    FIELD(lane, reserved, 16, 48) \
+    FIELD(lane, next, 64, 8) \
+    FIELD(lane, reserved_next, 72, 56) \
+    FIELD(lane, news, 128, 8) \
+    FIELD(lane, reserved_news, 136, 56) \
+    STRUCTURE(worker, 128, 64) \
+    FIELD(worker, puts, 0, 8) \
+    FIELD(worker, bytes, 8, 8) \
+    FIELD(worker, tag, 16, 4) \
+    FIELD(worker, reserved, 20, 4) \
+    FIELD(worker, reserved_puts, 24, 40) \
+    FIELD(worker, gets, 64, 8) \
+    FIELD(worker, done, 72, 8) \
+    FIELD(worker, acknowledged, 80, 8) \
+    FIELD(worker, returned, 88, 8) \
+    FIELD(worker, before, 96, 16) \
+    FIELD(worker, leases, 112, 8) \
+    FIELD(worker, reserved_gets, 120, 8) \
+    STRUCTURE(job, 128, 64) \
+    FIELD(job, state, 0, 8) \
+    FIELD(job, seq, 8, 8) \
+    FIELD(job, length, 16, 8) \
+    FIELD(job, run, 24, 8) \
+    FIELD(job, put, 32, 8) \
+    FIELD(job, taken, 40, 8) \
+    FIELD(job, route, 48, 8) \
+    FIELD(job, origin, 56, 8) \
+    FIELD(job, keeper, 64, 8) \
+    FIELD(job, until, 72, 8) \
+    FIELD(job, reply, 80, 8) \
+    FIELD(job, reserved, 88, 40)
 
 #ifdef __cplusplus
 #define SAMEMAP_ALIGNMENT(type) alignof(type)
@@ -434,7 +577,7 @@ static inline const char *samemap_refused(const struct samemap_header *header, u
         return "roster";
     if (header->body % 64 || header->body > header->size || header->body_size > header->size - header->body)
         return "body";
-    if (header->kind < SAMEMAP_KIND_LOCK || header->kind > SAMEMAP_KIND_LATEST)
+    if (header->kind < SAMEMAP_KIND_LOCK || header->kind > SAMEMAP_KIND_SERVICE)
         return "kind";
     if (header->schema < sizeof *header || header->schema > SAMEMAP_HEADER_SPACE ||
         header->schema_size > SAMEMAP_HEADER_SPACE - header->schema)
@@ -550,6 +693,177 @@ static inline int samemap_copy(void *to, const struct samemap_message *message) 
     }
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return __atomic_load_n(&message->slot->seq, __ATOMIC_RELAXED) == message->number;
+}
+
+/* How many there are of everything in a queue, and where, in bytes from the start of the body; read once, and checked. */
+struct samemap_storage {
+    uint32_t maxsize;
+    uint32_t jobs;
+    uint32_t lanes;
+    uint32_t ring;
+    uint32_t workers;
+    uint32_t cell;
+    uint64_t blocks;
+    uint64_t block_size;
+    uint64_t lanes_at;
+    uint64_t workers_at;
+    uint64_t jobs_at;
+    uint64_t words_at;
+    uint64_t blocks_at;
+    uint64_t cells_at;
+    uint64_t heap_at;
+};
+
+/* Fills it in, for a header that is not refused, of a Queue or a Service; returns 0 where the body cannot be arranged so. */
+static inline int samemap_store(struct samemap_storage *at, const struct samemap_header *header, const void *body) {
+    const struct samemap_queue *queue = (const struct samemap_queue *)body;
+    uint64_t ring = 8;
+    if (header->body_size < sizeof *queue)
+        return 0;
+    at->maxsize = samemap_load32(&queue->maxsize);
+    at->jobs = samemap_load32(&queue->jobs);
+    at->lanes = samemap_load32(&queue->lanes);
+    at->ring = samemap_load32(&queue->ring);
+    at->workers = samemap_load32(&queue->workers);
+    at->cell = samemap_load32(&queue->cell);
+    at->blocks = samemap_load64(&queue->blocks);
+    at->block_size = samemap_load64(&queue->block_size);
+    while (ring < at->maxsize)
+        ring *= 2;
+    if (at->maxsize < 1 || at->maxsize > at->jobs || at->jobs > SAMEMAP_MOST_JOBS || at->lanes < 1 ||
+        at->lanes > 1 + SAMEMAP_MOST_CALLS || at->ring != ring || at->workers != header->participants || at->cell % 64 ||
+        at->block_size % 64 || (at->block_size == 0 && at->blocks != 0) || at->blocks > UINT32_MAX)
+        return 0;
+    at->lanes_at = sizeof *queue;
+    at->workers_at = at->lanes_at + at->lanes * (uint64_t)sizeof(struct samemap_lane);
+    at->jobs_at = at->workers_at + at->workers * (uint64_t)sizeof(struct samemap_worker);
+    at->words_at = at->jobs_at + at->jobs * (uint64_t)sizeof(struct samemap_job);
+    at->blocks_at = at->words_at + (at->ring + (at->lanes - 1) * (uint64_t)SAMEMAP_REPLIES) * sizeof(uint64_t);
+    at->cells_at = at->blocks_at + (at->blocks + 7) / 8 * 64;
+    at->heap_at = at->cells_at + at->jobs * (uint64_t)at->cell;
+    return at->heap_at <= header->body_size &&
+           (at->blocks == 0 || at->blocks <= (header->body_size - at->heap_at) / at->block_size);
+}
+
+/* How far a job has come, by its state. What nobody writes counts as free. */
+static inline enum samemap_job_phase samemap_phase(uint64_t state) {
+    int is_somebodys = samemap_tag((uint32_t)state) != 0, mark = (state & SAMEMAP_MARK) != 0;
+    if ((state & SAMEMAP_SECOND_MARK) == 0)
+        return is_somebodys ? (mark ? SAMEMAP_PHASE_LEASED : SAMEMAP_PHASE_FILLING)
+                            : (mark ? SAMEMAP_PHASE_READY : SAMEMAP_PHASE_FREE);
+    if (is_somebodys)
+        return mark ? SAMEMAP_PHASE_FREE : SAMEMAP_PHASE_HELD;
+    return mark ? SAMEMAP_PHASE_DEAD : SAMEMAP_PHASE_FREE;
+}
+
+/* How often it was delivered, by its state. */
+static inline uint32_t samemap_attempt(uint64_t state) { return (uint32_t)(state >> SAMEMAP_ATTEMPT_SHIFT) & 255; }
+
+/* Which use of its place it is, by its state. */
+static inline uint32_t samemap_generation(uint64_t state) { return (uint32_t)(state >> SAMEMAP_GENERATION_SHIFT); }
+
+/* The word in which the ring of a lane has job `number`, or an older or a newer one. */
+static inline uint64_t samemap_lane_word(const struct samemap_storage *at, const void *body, uint32_t lane,
+                                         uint64_t number) {
+    const uint64_t *words = (const uint64_t *)(const void *)((const char *)body + at->words_at);
+    if (lane == 0)
+        return samemap_load64(&words[number & (at->ring - 1)]);
+    return samemap_load64(&words[at->ring + (lane - 1) * SAMEMAP_REPLIES + (number & (SAMEMAP_REPLIES - 1))]);
+}
+
+/* A job, where it lies. */
+struct samemap_found_job {
+    const struct samemap_job *job;
+    uint64_t state;
+    enum samemap_job_phase phase;
+    /* Who fills, has or holds it; 0 for nobody. */
+    uint32_t holder;
+    /* In its lane; 0 while it has none. */
+    uint64_t number;
+    uint32_t lane;
+    uint32_t flags;
+    /* For which call it is. */
+    uint32_t call;
+    uint32_t origin;
+    uint64_t put;
+    uint64_t taken;
+    uint64_t length;
+    /* Its message; NULL where there is none that can be read: nobody has put it yet, or it is done. */
+    const uint64_t *payload;
+};
+
+/* Finds the job in place `place`: 1; 0 when there is none, or not any more; -1 when its message cannot be where it says. */
+static inline int samemap_find_job(struct samemap_found_job *found, const struct samemap_storage *at, const void *body,
+                                   uint32_t place) {
+    const uint64_t places = UINT64_C(1) << SAMEMAP_SLOT_BITS;
+    const char *bytes = (const char *)body;
+    const struct samemap_job *job = (const struct samemap_job *)(const void *)(bytes + at->jobs_at) + place;
+    found->job = job;
+    found->state = samemap_load64(&job->state);
+    found->phase = samemap_phase(found->state);
+    if (found->phase == SAMEMAP_PHASE_FREE)
+        return 0;
+    uint64_t origin = samemap_load64(&job->origin);
+    /* Of the generation before, for a moment, it says nothing of this one. */
+    int is_numbered = origin >> 32 == samemap_generation(found->state);
+    found->number = is_numbered ? __atomic_load_n(&job->seq, __ATOMIC_RELAXED) : 0;
+    uint64_t run = __atomic_load_n(&job->run, __ATOMIC_RELAXED), route = __atomic_load_n(&job->route, __ATOMIC_RELAXED);
+    uint64_t first = run & UINT32_MAX, blocks = run >> 32, room = blocks * at->block_size;
+    found->holder = samemap_tag((uint32_t)found->state);
+    found->lane = (uint32_t)route & 0xffff;
+    found->flags = (uint32_t)(route >> 16) & 0xffff;
+    found->call = (uint32_t)(route >> 32);
+    found->origin = samemap_tag((uint32_t)origin);
+    found->put = __atomic_load_n(&job->put, __ATOMIC_RELAXED);
+    found->taken = __atomic_load_n(&job->taken, __ATOMIC_RELAXED);
+    found->length = __atomic_load_n(&job->length, __ATOMIC_RELAXED);
+    found->payload = NULL;
+    if (found->phase == SAMEMAP_PHASE_FILLING) {
+        /* It counts once the ring of its lane names it. */
+        uint64_t word = found->lane < at->lanes ? samemap_lane_word(at, body, found->lane, found->number) : 0;
+        if (found->number == 0 || samemap_ahead(word, found->number) != 0 || (word & (places - 1)) != place)
+            found->number = 0;
+    }
+    int is_whole = found->phase != SAMEMAP_PHASE_HELD && found->number != 0;
+    int is_inside = blocks == 0 ? found->length <= at->cell
+                                : blocks <= at->blocks && first <= at->blocks - blocks && found->length <= room;
+    if (is_whole && is_inside)
+        found->payload = (const uint64_t *)(const void *)(bytes + (blocks == 0 ? at->cells_at + place * (uint64_t)at->cell
+                                                                               : at->heap_at + first * at->block_size));
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    uint64_t now = __atomic_load_n(&job->state, __ATOMIC_RELAXED);
+    if (samemap_generation(now) != samemap_generation(found->state) || samemap_phase(now) == SAMEMAP_PHASE_FREE)
+        return 0;
+    return is_whole && !is_inside && samemap_phase(now) != SAMEMAP_PHASE_HELD ? -1 : 1;
+}
+
+/* Whether a job that was found waits for a consumer: in the first lane, and in nobody's hands. */
+static inline int samemap_waits(const struct samemap_found_job *found) {
+    return found->lane == 0 && (found->phase == SAMEMAP_PHASE_READY ||
+                                (found->phase == SAMEMAP_PHASE_FILLING && found->number != 0));
+}
+
+/* How many jobs wait for a consumer. Others may change that at any time, also meanwhile. */
+static inline uint32_t samemap_depth(const struct samemap_storage *at, const void *body) {
+    struct samemap_found_job found;
+    uint32_t depth = 0;
+    for (uint32_t place = 0; place < at->jobs; place++)
+        depth += samemap_find_job(&found, at, body, place) != 0 && samemap_waits(&found);
+    return depth;
+}
+
+/* Copies all of a job's message, which has a payload: 1; or 0 when it is done meanwhile, and what was copied may be torn. */
+static inline int samemap_copy_job(void *to, const struct samemap_found_job *found) {
+    for (uint64_t i = 0; i < found->length; i += 8) {
+        /* The end of the last word belongs to the message's place, too. */
+        uint64_t word = __atomic_load_n(&found->payload[i / 8], __ATOMIC_RELAXED);
+        memcpy((char *)to + i, &word, found->length - i < 8 ? (size_t)(found->length - i) : 8);
+    }
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    uint64_t now = __atomic_load_n(&found->job->state, __ATOMIC_RELAXED);
+    enum samemap_job_phase phase = samemap_phase(now);
+    return samemap_generation(now) == samemap_generation(found->state) && phase != SAMEMAP_PHASE_FREE &&
+           phase != SAMEMAP_PHASE_HELD;
 }
 
 #endif

@@ -24,9 +24,19 @@ ALONE = {
     "workers": "exit statuses: [0, 0, 0, 0]\ndone at least 100: True - desks free: 2\n",
     "async_lock": "sum: 100 - threads: 2\nheld by this process: True\n",
     "frames": "looked at 100 frames of 921600 bytes, none copied\n",
+    "pool": "frame 13 is lost: exit code -9\nthe others: 19\n",
     "typed": "the robot goes to (3.0, 4.0)\nthe robot stops: a wall\n",
 }
-TOGETHER = {"writer", "reader", "handle_over_socket", "bell", "queue_producer", "queue_worker"}
+TOGETHER = {
+    "writer",
+    "reader",
+    "handle_over_socket",
+    "bell",
+    "queue_producer",
+    "queue_worker",
+    "service_server",
+    "service_client",
+}
 #: tests/test_example_pipeline.py runs these.
 PIPELINE = {"camera", "detector", "recorder", "live_view", "web_stream", "sensor", "dashboard"}
 
@@ -117,3 +127,19 @@ def test_queue_worker_ends_quietly_at_ctrl_c(example: Start) -> None:
     assert " = " in line(worker)
     interrupted(worker)
     producer.kill()
+
+
+def test_a_client_meets_servers_that_come_and_go(example: Start) -> None:
+    first = example("service_server")
+    assert line(first) == "serving"
+    client = example("service_client", 300)
+    assert line(client) == "the first one is found"
+    first.kill()
+    first.wait()
+    second, third = example("service_server"), example("service_server", 2)
+    found = re.fullmatch(r"all 300 found; asked again: (\d+)\n", output(client))
+    assert found
+    assert int(found[1]) <= 1
+    for server in (second, third):
+        assert line(server) == "serving"
+        assert interrupted(server) == ""

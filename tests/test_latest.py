@@ -130,6 +130,28 @@ class TestOpening:
             Latest("value", **wrong)
         assert list(runtime_directory.iterdir()) == []
 
+    @pytest.mark.parametrize(
+        ("wrong", "told"),
+        [
+            ({"max_size": -1}, "max_size=-1 leaves no room for a message: at least 1 byte"),
+            (
+                {"max_size": 5, "shape": 3},
+                "max_size=5 makes no sense with shape=: all these messages have the same size",
+            ),
+            ({"max_size": 2**70}, f"max_size is 1 to {2**60}, not {2**70}"),
+            ({"max_participants": 2**70}, f"max_participants is 1 to 1023, not {2**70}"),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("how", [Latest, Latest.create])
+    def test_numbers_out_of_range_are_named(
+        self, wrong: dict[str, Any], told: str, how: Callable[..., Latest], runtime_directory: Path
+    ) -> None:
+        with pytest.raises(ValueError, match=r".") as caught:
+            how("value", **wrong)
+        assert str(caught.value) == told
+        assert list(runtime_directory.iterdir()) == []
+
     def test_a_topic_is_something_else(self) -> None:
         with Topic("feed"), pytest.raises(SegmentMismatch, match="Topic"):
             Latest.open("feed")
@@ -222,6 +244,27 @@ class TestWaiting:
             # Of its own: a handle that has seen nothing waits for anything.
             with copy.copy(value) as other:
                 assert other.wait_newer(timeout=0) == b"49"
+
+    def test_for_one_after_a_number_that_comes_some_day(self) -> None:
+        with Latest() as value:
+            value.set(b"1")
+            for seq in (1, 2**43 - 1, 2**43):
+                with pytest.raises(Empty, match=f"newer than number {seq} "):
+                    value.wait_newer(seq, 0)
+                with pytest.raises(Empty, match=f"newer than number {seq} "):
+                    asyncio.run(value.wait_newer_async(seq, 0.01))
+
+    # In words of the ring only the low 44 bits of a number are told apart.
+    @pytest.mark.parametrize("seq", [-1, -(2**70), 2**43 + 1, 2**44, 2**63, 2**64 - 1, 2**64, 2**70])
+    def test_for_one_after_no_number_is_refused(self, seq: int) -> None:
+        with Latest() as value:
+            value.set(b"1")
+            for wait in (
+                lambda: value.wait_newer(seq, 0),
+                lambda: asyncio.run(value.wait_newer_async(seq, 0.01)),
+            ):
+                with pytest.raises(ValueError, match=rf"^seq is 0 to \d+, not {seq}\b"):
+                    wait()
 
     @pytest.mark.parametrize("timeout", [None, math.inf, sys.float_info.max, 60])
     def test_it_is_woken(self, timeout: float | None) -> None:

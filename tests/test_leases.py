@@ -60,7 +60,7 @@ class TestAcknowledging:
             jobs = [queue.lease() for _ in range(3)]
             assert [job.seq for job in jobs] == [1, 2, 3]
             for job in jobs:
-                assert before - 0.1 <= job.put <= after + 0.1
+                assert before - 0.1 <= job.time <= after + 0.1
                 assert 0 <= job.age < 60
                 assert job.value is job.value
                 job.done()
@@ -166,7 +166,7 @@ class TestDeadLetters:
             assert (queue.stats().dead, queue.qsize()) == (1, 0)
             (letter,) = queue.dead_letters()
             assert (letter.value, letter.attempt, letter.seq) == ("bad", 2, job.seq)
-            assert abs(letter.put - time.time()) < 60
+            assert abs(letter.time - time.time()) < 60
 
     def test_without_a_limit_there_are_none(self) -> None:
         with Queue() as queue:

@@ -40,7 +40,7 @@ class TestOpening:
 
     def test_with_nothing_said(self) -> None:
         with Queue() as queue:
-            assert (queue.maxsize, queue.max_bytes, queue.max_attempts) == (4096, 16 << 20, 0)
+            assert (queue.maxsize, queue.max_bytes, queue.max_attempts) == (4096, 16 << 20, None)
             assert (queue.name, queue.path, queue.codec, queue.shape, queue.dtype) == (None, None, "pickle", None, None)
 
     @pytest.mark.parametrize(("made", "_"), KINDS.values(), ids=KINDS)
@@ -176,8 +176,11 @@ class TestTrust:
         with ours, theirs:
             ours.settimeout(60)
             source = """
-                import os, socket, sys
+                import os, pickle, socket, sys
                 from samemap import Queue
+                with Queue():
+                    # What it imports may be where only root can read.
+                    pass
                 os.setgid(int(sys.argv[2]))
                 os.setuid(int(sys.argv[2]))
                 with socket.socket(fileno=int(sys.argv[1])) as sock, Queue() as queue:

@@ -292,6 +292,7 @@ class TestCancellation:
                     await asyncio.sleep(0.001)
                 for reader in readers:
                     reader.cancel()
+                await asyncio.gather(*readers, return_exceptions=True)
                 assert sorted(got) == list(range(2000))
 
         run(main)

@@ -102,7 +102,11 @@ class TestPuttingAndGetting:
             assert queue.put_many(n for n in range(4)) == 4
             assert queue.get_many(3) == [0, 1, 2]
             assert queue.get_many(99) == [3]
-            assert queue.put_many(itertools.count(), timeout=0.01) == 10
+            with pytest.raises(Full) as full:
+                queue.put_many(itertools.count(), timeout=0.01)
+            assert (full.value.published, full.value.unpublished) == (10, (10,))
+            assert queue.get_many(99, 0) == list(range(10))
+            assert queue.put_many(list(range(20)), timeout=0.01) == 10
             with pytest.raises(Full):
                 queue.put_many([1], timeout=0.01)
             assert queue.get_many(99, 0) == list(range(10))
@@ -452,7 +456,7 @@ class TestWhoIsThere:
             assert (worker.puts, worker.gets, worker.done, worker.returned, worker.bytes) == (2, 2, 1, 0, 6)
             (lease,) = worker.leases
             assert (lease.seq, lease.attempt) == (job.seq, 1)
-            assert before - 1 < lease.since <= worker.last + 1 < time.time() + 2
+            assert before - 1 < lease.since < time.time() + 1
             assert [someone.role for someone in queue.participants()] == ["both"]
             job.give_back()
             stats = queue.stats()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import signal
@@ -75,8 +76,32 @@ class TestWaiting:
         with Topic(dtype="u1") as numbers, numbers.subscribe() as rows:
             with pytest.raises(ValueError, match="timeout"):
                 rows.recv_many(timeout=timeout)
-            with pytest.raises(ValueError, match="most"):
-                rows.recv_many(-1)
+            for wrong in (-1, 2**70):
+                for many in (rows.recv_many, numbers.subscribe().recv_many):
+                    with pytest.raises(ValueError, match=f"^most is 0 to {2**63 - 1}, not {wrong}$"):
+                        many(wrong, 0)
+
+    @pytest.mark.parametrize("n", [-1, -(2**70)])
+    def test_no_number_of_messages_is_refused(self, n: int) -> None:
+        with Topic() as feed:
+            feed.publish(b"x")
+            for name, use in ("history", lambda: feed.subscribe(history=n)), ("n", lambda: feed.last(n)):
+                with pytest.raises(ValueError, match=f"^{name} is a number of messages, 0 or more, not {n}$"):
+                    use()
+            assert [sample.seq for sample in feed.last(2**70)] == [1]
+            with pytest.raises(ValueError, match=f"^size is 0 to {2**63 - 1}, not {n}$"):
+                feed.loan(n)
+            with pytest.raises(ValueError, match=f"^size is 0 to {2**63 - 1}, not {2**70}$"):
+                feed.loan(2**70)
+
+    def test_no_number_of_subscribers_is_refused(self) -> None:
+        with Topic() as feed:
+            for wait in (
+                lambda: feed.wait_for_subscribers(2**70, 0),
+                lambda: asyncio.run(feed.wait_for_subscribers_async(2**70, 0)),
+            ):
+                with pytest.raises(ValueError, match=f"^n is 0 to {2**63 - 1}, not {2**70}$"):
+                    wait()
 
     def test_threads_share_one_and_each_message_goes_to_one(self) -> None:
         with Topic(slots=8) as feed, feed.subscribe("block") as subscription:
@@ -190,7 +215,6 @@ class TestWaiting:
                 subscription.poll,
                 subscription.recv_many,
                 lambda: subscription.lag,
-                lambda: iter(subscription),
                 lambda: wait([subscription], 0),
                 lambda: subscription.__enter__(),
             ):
@@ -199,6 +223,18 @@ class TestWaiting:
             assert (subscription.received, subscription.missed, subscription.policy) == (0, 0, "drop")
             with pytest.raises(StopIteration):
                 next(subscription)
+
+    @pytest.mark.parametrize("end", ["subscription", "topic"])
+    def test_loops_over_a_closed_one_end_at_once(self, end: str) -> None:
+        with Topic() as feed:
+            subscription = feed.subscribe()
+            feed.publish(b"x")
+            (subscription if end == "subscription" else feed).close()
+
+            async def collect() -> list[Any]:
+                return [sample async for sample in subscription]
+
+            assert list(subscription) == asyncio.run(collect()) == []
 
     def test_several_things_at_once(self) -> None:
         with Topic() as feed, Topic() as other, Event() as stop, Latest() as value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
 import sys
@@ -13,7 +14,7 @@ import pytest
 from isolated import until
 from kinds import KINDS, Pose, each_kind, same
 
-from samemap import Full, Topic
+from samemap import Empty, Full, Topic
 
 
 class TestBytes:
@@ -152,6 +153,44 @@ class TestMany:
             assert feed.publish_many(values, timeout=0) == 1
             assert (feed.seq, feed.stats().messages) == (5, 5)
 
+    @pytest.mark.parametrize("when_full", ["wait", "raise"])
+    @pytest.mark.parametrize(
+        "made", [iter, lambda values: (value for value in values), lambda values: map(bytes, values)]
+    )
+    def test_of_an_iterator_none_is_lost(self, when_full: Any, made: Any) -> None:
+        messages = [b"%d" % n for n in range(10)]
+        left, got = made(messages), []
+        with Topic(slots=4, when_full=when_full) as feed, feed.subscribe("block") as subscription:
+            # Twice not even one can be published.
+            for count, reads in ((4, 0), (0, 3), (3, 0), (0, 3)):
+                with pytest.raises(Full, match="not yet read by") as caught:
+                    feed.publish_many(left, timeout=0.01)
+                full = caught.value
+                assert (full.published, full.unpublished) == (count, (messages[feed.seq],))
+                left = itertools.chain(full.unpublished, left)
+                got += subscription.recv_many(reads)
+            assert feed.publish_many(left, timeout=0.01) == 3
+            assert got + subscription.recv_many() == messages
+
+    def test_of_a_sequence_the_rest_is_left_and_of_a_set_one_comes_back(self) -> None:
+        with Topic(slots=2) as feed, feed.subscribe("block"):
+            messages = [b"1", b"2", b"3"]
+            assert feed.publish_many(messages, timeout=0) == 2
+            with pytest.raises(Full) as caught:
+                feed.publish_many(messages[2:], timeout=0)
+            assert (caught.value.published, caught.value.unpublished) == (0, ())
+            with pytest.raises(Full) as caught:
+                feed.publish_many({b"3"}, timeout=0)
+            assert (caught.value.published, caught.value.unpublished) == (0, (b"3",))
+
+    def test_what_times_out_by_itself_is_no_full_topic(self) -> None:
+        class Slow:
+            def __reduce__(self) -> Any:
+                raise TimeoutError("slow")
+
+        with Topic(codec="pickle") as feed, pytest.raises(TimeoutError, match="slow"):
+            feed.publish_many([1, Slow()])
+
     @pytest.mark.parametrize("kind", ["array", "bytes"])
     def test_where_full_ones_are_dropped_all_are_counted(self, kind: str) -> None:
         made, message = KINDS[kind]
@@ -180,6 +219,33 @@ class TestMany:
                 assert subscription.recv_many(2) == [message] * 2
                 assert subscription.recv_many() == [message]
                 assert subscription.recv_many(0) == []
+
+    @pytest.mark.parametrize("policy", ["latest", "drop", "block"])
+    def test_rows_are_made_for_as_many_as_there_are(self, policy: Any) -> None:
+        with Topic(shape=(), dtype="i8", slots=8) as feed, feed.subscribe(policy) as subscription:
+            for most in (10**12, 2**63 - 1):
+                feed.publish_many(np.arange(3))
+                found = subscription.recv_many(most)
+                assert found.tolist() == ([2] if policy == "latest" else [0, 1, 2])
+                # What it is a part of, too.
+                assert (found if found.base is None else found.base).size <= 3
+            assert subscription.recv_many(0).shape == (0,)
+            with pytest.raises(Empty, match="no message now"):
+                subscription.recv_many(10**12, 0)
+            came: list[Any] = []
+            reader = threading.Thread(target=lambda: came.append(subscription.recv_many(10**12, 60).tolist()))
+            reader.start()
+            until(lambda: feed.stats().waiting == 1, "a reader that waits")
+            feed.publish(7)
+            reader.join(60)
+            assert came == [[7]]
+
+    def test_rows_are_made_for_no_more_than_there_are_slots(self) -> None:
+        with Topic(shape=(), dtype="i8", slots=4) as feed, feed.subscribe() as subscription:
+            feed.publish_many(np.arange(100))
+            found = subscription.recv_many(10**12)
+            assert (found.tolist(), subscription.missed) == ([96, 97, 98, 99], 96)
+            assert (found if found.base is None else found.base).size == 4
 
 
 class TestWhenFull:

@@ -114,6 +114,27 @@ class TestOpening:
             how("feed", **wrong)
         assert list(runtime_directory.iterdir()) == []
 
+    @pytest.mark.parametrize(
+        ("name", "wrong", "allowed"),
+        [
+            ("slots", 2**70, "2 to 1048576"),
+            ("slots", -(2**70), "2 to 1048576"),
+            ("slots", 1, "2 to 1048576"),
+            ("max_message", 2**70, "1 to 1152921504606846976"),
+            ("max_subscribers", 2**70, "0 to 128"),
+            ("max_subscribers", -1, "0 to 128"),
+            ("max_participants", 2**70, "1 to 1023"),
+            ("max_participants", -1, "1 to 1023"),
+        ],
+    )
+    @pytest.mark.parametrize("how", [Topic, Topic.create])
+    def test_numbers_out_of_range_are_named(
+        self, name: str, wrong: int, allowed: str, how: Callable[..., Topic], runtime_directory: Path
+    ) -> None:
+        with pytest.raises(ValueError, match=rf"^{name} is {allowed}, not {wrong}$"):
+            how("feed", **{name: wrong})
+        assert list(runtime_directory.iterdir()) == []
+
     def test_numbers_may_be_numpys(self) -> None:
         with Topic("feed", slots=np.int64(4), max_message=np.int32(9), max_subscribers=np.uint8(2)) as feed:
             assert (feed.slots, feed.max_message, feed.max_subscribers) == (4, 9, 2)

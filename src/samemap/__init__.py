@@ -12,21 +12,28 @@ The floors, from the ground up; imports run downwards only:
 - ``samemap.records``: what objects tell about themselves.
 - ``samemap.brokenbarrier``, ``samemap.exhaustion``: errors by themselves, because their base classes are costly to
   import.
+- ``samemap.failures``: errors on their way from a handler to its caller.
+- ``samemap.presence``: who serves.
 - ``samemap.errors``: what is raised beside Python's own errors.
 - ``samemap.dtypes``, ``samemap.typeinfo``, ``samemap.pickles``, ``samemap.fitting``, ``samemap.encodings``,
-  ``samemap.codecs``: how objects become bytes and come back.
-- ``samemap.traffic``, ``samemap.workload``: what topics and queues tell of themselves.
+  ``samemap.codecs``, ``samemap.replies``: how objects become bytes and come back.
+- ``samemap.traffic``, ``samemap.workload``: what topics, queues and services tell of themselves.
 - ``samemap.travel``: how objects go to other processes.
 - ``samemap.departure``: leaving rosters when the process ends.
 - ``samemap.aio``: waiting in asyncio, on one thread.
 - ``samemap.region``: `Region`, raw shared bytes.
 - ``samemap.segments``: what all objects in segments have in common.
+- ``samemap.serving``, ``samemap.crew``: the threads and processes that serve.
+- ``samemap.calls``: what both ends of a service have in common.
 - ``samemap.ownership``: what all locks have in common.
 - ``samemap.locks``, ``samemap.readwritelock``, ``samemap.semaphores``, ``samemap.events``, ``samemap.barriers``,
   ``samemap.counters``: an object or two each.
 - ``samemap.subscriptions``, ``samemap.topics``: `Topic`, messages from many to many, and who reads them.
 - ``samemap.latest``: `Latest`, the newest value.
 - ``samemap.queues``: `Queue`, each job to one worker.
+- ``samemap.services``, ``samemap.clients``: `Service`, a function that other processes call, and who calls it.
+- ``samemap.parcels``, ``samemap.poolworker``, ``samemap.pools``, ``samemap.executors``: `ProcessPoolExecutor`, and what
+  its workers do.
 - ``samemap.waiting``: waiting for several of them.
 - ``samemap.conditions``: `Condition`, which has a lock.
 - ``samemap.namespaces``: `Namespace`, many objects in one file.
@@ -50,21 +57,27 @@ from .waiting import wait, wait_async
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._core import DeadLetter, Job
+    from .clients import AsyncClient, Client
     from .errors import BrokenBarrierError, Empty, Full, LeaseLost, PeerDied, ShutDown
+    from .executors import ProcessPoolExecutor, WorkerDied
+    from .failures import RemoteError
     from .latest import Latest, LatestStats
     from .queues import Queue
+    from .services import Service, serve
     from .subscriptions import Subscription
     from .topics import Topic
     from .traffic import Publisher, Subscriber, TopicStats
-    from .workload import Lease, QueueStats, Worker
+    from .workload import Lease, QueueStats, ServiceClient, ServiceStats, ServiceWorker, Worker
 
 __all__ = [
     "PAGE_SIZE",
     "AcquireTimeout",
+    "AsyncClient",
     "Barrier",
     "BarrierStats",
     "BoundedSemaphore",
     "BrokenBarrierError",
+    "Client",
     "Condition",
     "ConditionStats",
     "Counter",
@@ -88,6 +101,7 @@ __all__ = [
     "OwnerDied",
     "Participant",
     "PeerDied",
+    "ProcessPoolExecutor",
     "Publisher",
     "Queue",
     "QueueStats",
@@ -96,11 +110,16 @@ __all__ = [
     "ReadWriteLockStats",
     "Region",
     "RegionStats",
+    "RemoteError",
     "Sample",
     "SegmentMismatch",
     "SegmentTruncated",
     "Semaphore",
     "SemaphoreStats",
+    "Service",
+    "ServiceClient",
+    "ServiceStats",
+    "ServiceWorker",
     "Share",
     "ShutDown",
     "Subscriber",
@@ -108,16 +127,20 @@ __all__ = [
     "Topic",
     "TopicStats",
     "Worker",
+    "WorkerDied",
     "__version__",
+    "serve",
     "wait",
     "wait_async",
 ]
 
 
-#: What is imported only when somebody asks for it, and from where: errors that import threading, and topics and queues,
-#: with their codecs, which cost as much as all of the lock family.
+#: What is imported only when somebody asks for it, and from where: errors that import threading, and topics, queues and
+#: services, with their codecs, which cost as much as all of the lock family.
 _LATER = {
+    "AsyncClient": "clients",
     "BrokenBarrierError": "errors",
+    "Client": "clients",
     "DeadLetter": "_core",
     "Empty": "errors",
     "Full": "errors",
@@ -127,15 +150,23 @@ _LATER = {
     "Lease": "workload",
     "LeaseLost": "errors",
     "PeerDied": "errors",
+    "ProcessPoolExecutor": "executors",
     "Publisher": "traffic",
     "Queue": "queues",
     "QueueStats": "workload",
+    "RemoteError": "failures",
+    "Service": "services",
+    "ServiceClient": "workload",
+    "ServiceStats": "workload",
+    "ServiceWorker": "workload",
     "ShutDown": "errors",
     "Subscriber": "traffic",
     "Subscription": "subscriptions",
     "Topic": "topics",
     "TopicStats": "traffic",
     "Worker": "workload",
+    "serve": "services",
+    "WorkerDied": "executors",
 }
 
 

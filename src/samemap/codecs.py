@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import operator
+from operator import index
 
+from . import opening
 from .encodings import BytesCodec, Codec, MsgspecCodec, NumpyCodec, PickleCodec
 from .errors import SegmentMismatch
 
@@ -45,6 +46,9 @@ __all__ = [
 #: Bytes of a slot where messages are of different sizes and nobody says how large they get.
 DEFAULT_MAX_MESSAGE = 64 << 10
 
+#: Bytes that a message can have at most: some more, and no file could have a few of them.
+MOST_BYTES = 2**60
+
 #: Bytes that a codec's part of the schema may have; the file has room for 3968, and others write there, too.
 LONGEST_DESCRIPTION = 3600
 
@@ -59,6 +63,7 @@ def choose(
     codec: CodecName | None = None,
     max_message: int | None = None,
     default: Literal["bytes", "pickle"] = "bytes",
+    option: str = "max_message",
 ) -> tuple[Codec, int]:
     """Choose the codec of something new.
 
@@ -70,6 +75,7 @@ def choose(
             above by themselves.
         max_message: Bytes of the largest message, where they differ; 64 KiB if it is not given.
         default: What messages are with nothing at all of the above.
+        option: What users call that.
 
     Returns:
         The codec, and the bytes that a slot needs.
@@ -93,14 +99,15 @@ def choose(
             raise ValueError("codec='numpy' makes no sense alone: say shape= and dtype=")
         if max_message is not None:
             raise ValueError(
-                f"max_message={max_message} makes no sense with {_named(shape=shape, dtype=dtype)}: "
+                f"{option}={max_message} makes no sense with {_named(shape=shape, dtype=dtype)}: "
                 "all these messages have the same size"
             )
         arrays = NumpyCodec(() if shape is None else shape, dtype)
         return _short_enough(arrays), arrays.size
-    room = DEFAULT_MAX_MESSAGE if max_message is None else operator.index(max_message)
+    room = DEFAULT_MAX_MESSAGE if max_message is None else index(max_message)
     if room < 1 or max_message is True:
-        raise ValueError(f"max_message={max_message} leaves no room for a message: at least 1 byte")
+        raise ValueError(f"{option}={max_message} leaves no room for a message: at least 1 byte")
+    opening.check_number(option, room, 1, MOST_BYTES)
     if name == "msgspec":
         return _short_enough(MsgspecCodec(type)), room
     return PickleCodec() if name == "pickle" else BytesCodec(), room

@@ -8,6 +8,11 @@ from __future__ import annotations
 import queue
 import sys
 
+# Not from typing, whose import alone costs as much as the interpreter's own start.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 if sys.version_info >= (3, 13):
     from queue import ShutDown as _ShutDown
 else:
@@ -34,10 +39,16 @@ class Full(queue.Full, TimeoutError):
 
     Args:
         reason: Why.
+        published: How many messages `Topic.publish_many` had published before.
+        unpublished: What it had taken from an iterator then, and could not publish: one message, or none.
     """
 
-    def __init__(self, reason: str = "no slot was free in time") -> None:
+    def __init__(
+        self, reason: str = "no slot was free in time", published: int = 0, unpublished: tuple[Any, ...] = ()
+    ) -> None:
         super().__init__(reason)
+        self.published = published
+        self.unpublished = unpublished
 
 
 class ShutDown(_ShutDown):

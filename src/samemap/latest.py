@@ -176,7 +176,7 @@ class Latest(Closing, Compiled):
 
     @classmethod
     def _plan(cls, choice: Choice, max_size: int | None) -> Plan:
-        codec, size = codecs.choose(**choice, max_message=max_size)
+        codec, size = codecs.choose(**choice, max_message=max_size, option="max_size")
         cells = CELLS if size <= LARGE else LARGE_CELLS
         given = {} if max_size is None else {"max_size": max_size}
         return {**codec.schema(), "max_size": size}, given, (cells, size, 0)
@@ -282,7 +282,7 @@ class Latest(Closing, Compiled):
         Raises:
             Empty: None was set in time; a ``queue.Empty`` and a ``TimeoutError``.
             TypeError: It is mapped read-only.
-            ValueError: It is closed, also meanwhile; or the timeout makes no sense.
+            ValueError: It is closed, also meanwhile; or ``seq`` or the timeout makes no sense.
 
         Example:
             >>> import asyncio

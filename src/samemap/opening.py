@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from operator import index
 
 from ._core import wait_for_file
 
@@ -12,11 +13,15 @@ from ._core import wait_for_file
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeVar
+    from typing import SupportsIndex, TypeVar
 
     T = TypeVar("T")
 
-__all__ = ["check_perm", "check_timeout", "check_wait", "is_writable", "when_there"]
+__all__ = ["MOST", "check_number", "check_perm", "check_timeout", "check_wait", "is_writable", "when_there"]
+
+
+#: The largest number that the compiled half takes.
+MOST = 2**63 - 1
 
 
 def is_writable(mode: str) -> bool:
@@ -24,6 +29,14 @@ def is_writable(mode: str) -> bool:
     if mode not in ("r", "rw"):
         raise ValueError(f"mode is 'r' (read-only) or 'rw', not {mode!r}")
     return mode == "rw"
+
+
+def check_number(name: str, number: SupportsIndex, least: int, most: int) -> int:
+    """Return an integer, one of Python's own; refuse one that is out of range, by the name of its argument."""
+    found = index(number)
+    if not least <= found <= most:
+        raise ValueError(f"{name} is {least} to {most}, not {found}")
+    return found
 
 
 def check_perm(perm: int) -> None:

@@ -45,25 +45,26 @@ def parts_of(value: object) -> tuple[Buffer, ...]:
     """
     buffers: list[pickle.PickleBuffer] = []
     pickled = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
-    return joined(pickled, buffers)
+    return joined(pickled, buffers) if buffers else (_HEAD.pack(0, len(pickled)), pickled)
 
 
-def joined(pickled: bytes, buffers: list[pickle.PickleBuffer]) -> tuple[Buffer, ...]:
-    """Lay out a pickle and its buffers as a message.
+def joined(pickled: bytes, buffers: Iterable[pickle.PickleBuffer]) -> tuple[Buffer, ...]:
+    """Lay out a message of a pickle and its buffers.
 
     Args:
         pickled: The pickle.
-        buffers: What it left to its ``buffer_callback``.
+        buffers: What it left out, in order. They are not copied: they must not change until the parts are used.
 
     Returns:
-        As `parts_of`.
+        The parts of the message, in order.
+
+    Raises:
+        BufferError: One is not in one piece.
 
     Example:
-        >>> [len(part) for part in joined(pickle.dumps(4, protocol=5), [])]
-        [16, 5]
+        >>> restored(b"".join(joined(pickle.dumps("four"), [])))
+        'four'
     """
-    if not buffers:
-        return _HEAD.pack(0, len(pickled)), pickled
     raw = [buffer.raw() for buffer in buffers]
     starts, _ = _places(len(pickled), [len(each) for each in raw])
     numbers = [number for start, each in zip(starts, raw, strict=True) for number in (start, len(each))]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from operator import index
 
 from . import aio, codecs, opening
 from ._core import Queue as Compiled
-from .segments import STATE, Closing, called_by_file, fields_of
+from .segments import STATE, Closing, called_by_file, fields_of, is_ours
 from .workload import Lease, QueueStats, Worker
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     import socket
     from collections.abc import Sequence
     from typing import Any, Literal, Self, TypedDict, Unpack
@@ -38,7 +38,7 @@ BYTES = 16 << 20
 #: How many arrays there is room for when those are so large that the above holds fewer, and nobody says how many.
 ARRAYS = 4
 #: What a job's word has room to count.
-ATTEMPTS = 255
+ATTEMPTS = 254
 
 
 class Queue(Closing, Compiled):
@@ -67,7 +67,7 @@ class Queue(Closing, Compiled):
         type: Type of an object.
         codec: ``"bytes"`` or ``"pickle"``. With nothing said, a queue that exists is taken as it is, pickles included,
             which can run any code: with ``any_owner`` they must be asked for.
-        max_attempts: After how many attempts a job that comes back is a dead letter, at most 255; 0, when it is created
+        max_attempts: After how many attempts a job that comes back is a dead letter, at most 254; 0, when it is created
             and nothing says otherwise, for never.
         options: ``perm``, ``max_participants``, ``follow_symlinks`` and ``any_owner``, as for `Lock`.
 
@@ -228,7 +228,7 @@ class Queue(Closing, Compiled):
         choice, trusted = own or ({}, None)
         if trusted is None:
             # It came as a descriptor.
-            trusted = _is_ours(segment)
+            trusted = is_ours(segment)
         called = called_by_file(cls._noun, segment)
         codec = codecs.recorded(fields_of(segment), called, **choice, trusted=trusted)
         way: Any = codec.name if codec.name in ("bytes", "pickle") else "codec"
@@ -302,18 +302,19 @@ class Queue(Closing, Compiled):
 
         opening.check_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
-        size = -1
+        size = None
         while True:
             try:
-                self.put_nowait(obj)
+                return self.put_nowait(obj)
             except Full:
-                if size < 0:
-                    size = self._size(obj)
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if not await aio.finished(self, self._begin_put(size), left):
-                    raise
-            else:
-                return
+                # Not here, where what ends the wait would tell of this error, too.
+                pass
+            if size is None:
+                size = self._size_of(obj)
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not await aio.finished(self, self._begin_put(size), left):
+                # There is room by now, or this raises what says so.
+                return self.put_nowait(obj)
 
     async def get_async(self, timeout: float | None = None) -> Any:
         """Take a job, and wait for it as a task: without holding up the others of its event loop.
@@ -347,8 +348,11 @@ class Queue(Closing, Compiled):
             try:
                 return self.get_nowait()
             except Empty:
-                if not await self._comes(deadline):
-                    raise
+                # Not here, where what ends the wait would tell of this error, too.
+                pass
+            if not await self._comes(deadline):
+                # It is there by now, or this raises what says so.
+                return self.get_nowait()
 
     async def lease_async(self, timeout: float | None = None, lease_time: float | None = None) -> Job:
         """Lease a job, and wait for it as a task: without holding up the others of its event loop.
@@ -386,8 +390,11 @@ class Queue(Closing, Compiled):
             try:
                 return self.lease_nowait(lease_time)
             except Empty:
-                if not await self._comes(deadline):
-                    raise
+                # Not here, where what ends the wait would tell of this error, too.
+                pass
+            if not await self._comes(deadline):
+                # It is there by now, or this raises what says so.
+                return self.lease_nowait(lease_time)
 
     async def join_async(self, timeout: float | None = None) -> bool:
         """Wait until all jobs are done, as a task.
@@ -418,12 +425,6 @@ class Queue(Closing, Compiled):
         """Wait until there may be a job."""
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         return await aio.finished(self, self._begin_get(), left)
-
-    def _size(self, obj: Any) -> int:
-        """Return how many bytes its message has."""
-        encoded = self._codec.encode(obj)
-        parts: tuple[Any, ...] = encoded if isinstance(encoded, tuple) else (encoded,)
-        return sum(memoryview(part).nbytes for part in parts)
 
     # One after the other
 
@@ -514,7 +515,9 @@ class Queue(Closing, Compiled):
             if state == "leased":
                 leases.setdefault(tag, []).append(Lease(seq, attempt, taken))
         return [
-            Worker(self._segment.describe(tag), *counts, tuple(leases.get(tag, ()))) for tag, *counts in self._workers()
+            Worker(self._segment.describe(tag), *counts, tuple(leases.get(tag, ())))
+            for tag, *counts in self._workers()
+            if tag
         ]
 
     def stats(self) -> QueueStats:
@@ -559,8 +562,3 @@ class Queue(Closing, Compiled):
     def _state(self) -> str:
         what = f"{self.dtype}{list(self.shape)}" if self.shape is not None else self.codec
         return f"{what}, {self.qsize()} of {self.maxsize}{', shut down' if self.is_shut_down else ''}"
-
-
-def _is_ours(segment: Segment) -> bool:
-    """Tell whether a file belongs to this user or to root, as those do that are opened by name."""
-    return os.fstat(segment.fileno()).st_uid in (os.geteuid(), 0)

@@ -46,10 +46,22 @@ if TYPE_CHECKING:
         """Both, for what opens or creates."""
 
 
-__all__ = ["NOTHING", "STATE", "Closing", "SegmentObject", "called_by_file", "fields_of", "refuse_disagreement"]
+__all__ = [
+    "NOTHING",
+    "STATE",
+    "Closing",
+    "SegmentObject",
+    "called_by_file",
+    "fields_of",
+    "is_ours",
+    "refuse_disagreement",
+]
 
 #: The plan of what needs none.
 NOTHING: Plan = ({}, {}, (0, 0, 0))
+
+#: Entries that a roster has at most.
+MOST_PARTICIPANTS = 1023
 
 #: What instances remember; for the ``__slots__`` of the public classes, because a class with slots of its own cannot
 #: stand beside a compiled one.
@@ -138,6 +150,7 @@ class SegmentObject:
             The object.
         """
         opening.check_perm(perm)
+        opening.check_number("max_participants", max_participants, 1, MOST_PARTICIPANTS)
         path = None if name is None else resolve(name, create=True)
         manner: Literal["create", "open-or-create", "anonymous"] = "anonymous" if name is None else how
         fields, given, parameters = plan
@@ -549,3 +562,12 @@ def fields_of(segment: Segment) -> Mapping[str, object]:
     if not isinstance(fields, dict):
         raise SegmentMismatch(f"the schema of {segment.path or 'a segment'} is not a JSON object: {segment.schema!r}")
     return fields
+
+
+def is_ours(segment: Segment) -> bool:
+    """Tell whether a file belongs to this user or to root, as those do that are opened by name.
+
+    Args:
+        segment: The file.
+    """
+    return os.fstat(segment.fileno()).st_uid in (os.geteuid(), 0)

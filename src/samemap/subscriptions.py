@@ -22,9 +22,10 @@ __all__ = ["Subscription"]
 class Subscription(Compiled):
     """A reader of a `Topic`, made by `Topic.subscribe`.
 
-    ``for sample in subscription`` and ``async for`` receive until it, or its topic, is closed; so does `recv` one by
-    one. `wait` waits for several of them, and for locks and events, at once. Threads may share one: each message goes
-    to one of them. A fork's child goes on from where it was forked, as a subscription of its own.
+    ``for sample in subscription`` and ``async for`` receive until it, or its topic, is closed, and end then: at once
+    where that was before. `recv` receives one by one. `wait` waits for several of them, and for locks and events, at
+    once. Threads may share one: each message goes to one of them. A fork's child goes on from where it was forked, as a
+    subscription of its own.
 
     Args:
         topic: The topic.
@@ -55,7 +56,7 @@ class Subscription(Compiled):
 
         Raises:
             Empty: None came in time; a ``queue.Empty`` and a ``TimeoutError``.
-            ValueError: It is closed, or the timeout makes no sense.
+            ValueError: It is closed, or ``most`` or the timeout makes no sense.
 
         Example:
             >>> from samemap import Topic
@@ -68,12 +69,12 @@ class Subscription(Compiled):
         """
         topic = self.topic
         codec: encodings.Codec = topic._codec
-        most = topic.slots if most is None else most
-        if most < 0:
-            raise ValueError(f"most is a number of messages, not {most}")
+        most = topic.slots if most is None else opening.check_number("most", most, 0, opening.MOST)
         if isinstance(codec, encodings.NumpyCodec):
-            rows = codec.empty(most)
-            return rows[: self._recv_into(rows, codec.size, timeout)] if most else rows
+            if not most:
+                return codec.empty(0)
+            rows, count = self._recv_rows(codec.empty, most, codec.size, timeout)
+            return rows[:count]
         if topic._is_raw:
             return self._recv_bytes(most, timeout)
         # Each is released as soon as it is decoded; what is a view of it keeps it by itself.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from _weakref import ref
-from operator import index
 
 from . import aio, codecs, encodings, opening
 from ._core import Topic as Compiled
@@ -38,7 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Topic"]
 
-SLOTS = 8
+SLOTS, MOST_SLOTS = 8, 2**20
+#: There can be no more, either.
 SUBSCRIBERS = 128
 
 
@@ -207,9 +207,11 @@ class Topic(Closing, Compiled):
             raise ValueError(f"when_full is 'wait', 'raise' or 'drop', not {when_full!r}")
         codec, size = codecs.choose(**choice, max_message=room["max_message"])
         slots, subscribers = room["slots"], room["max_subscribers"]
-        # By index(), because the file's schema has no numbers of numpy's.
-        slots = SLOTS if slots is None else index(slots)
-        subscribers = SUBSCRIBERS if subscribers is None else index(subscribers)
+        # The file's schema has no numbers of numpy's, so these are Python's own.
+        slots = SLOTS if slots is None else opening.check_number("slots", slots, 2, MOST_SLOTS)
+        subscribers = (
+            SUBSCRIBERS if subscribers is None else opening.check_number("max_subscribers", subscribers, 0, SUBSCRIBERS)
+        )
         fields = {**codec.schema(), "slots": slots, "max_message": size, "max_subscribers": subscribers}
         given = {field: value for field, value in room.items() if value is not None}
         return fields, given, (slots, size, subscribers)
@@ -296,9 +298,7 @@ class Topic(Closing, Compiled):
         if self._codec.size is not None and size is not None:
             raise TypeError(f"{self._called()} takes arrays of {self._codec.size} bytes: loan() takes no size there")
         length = self._codec.size if self._codec.size is not None else self.max_message if size is None else size
-        if length < 0:
-            raise ValueError(f"size is a number of bytes, not {length}")
-        return self._loan(length, timeout)
+        return self._loan(opening.check_number("size", length, 0, opening.MOST), timeout)
 
     def publish_many(self, values: Iterable[Any], timeout: float | None = None) -> int:
         """Publish many messages; of arrays, with one call for all of them.
@@ -308,10 +308,14 @@ class Topic(Closing, Compiled):
             timeout: Seconds to wait in all while no slot is free; ``None`` waits for ever.
 
         Returns:
-            How many were published: fewer than all when the time was over before.
+            How many were published: fewer than all when the time was over before, so that ``values[n:]`` are left; or
+            when some were dropped, with ``when_full="drop"``.
 
         Raises:
-            Full: Not one could be published in time; a ``queue.Full`` and a ``TimeoutError``.
+            Full: Not one could be published in time; or the time was over before the end, and there is no
+                ``values[n:]``, as of an iterator. Then ``published`` of the exception says how many were published, and
+                ``unpublished`` has the one that was taken in vain: of an iterator,
+                ``itertools.chain(full.unpublished, values)`` are left. A ``queue.Full`` and a ``TimeoutError``.
             TypeError: They are not what the topic takes, or it is mapped read-only.
             ValueError: It is closed, or a message does not fit.
 
@@ -327,15 +331,23 @@ class Topic(Closing, Compiled):
             return self._publish_rows(rows, codec.size, timeout)
         opening.check_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
+        is_sequence = hasattr(values, "__getitem__")
         done = 0
         for value in values:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
                 done += self.publish(value, left) > 0
-            except TimeoutError:
-                if not done:
+            except TimeoutError as error:
+                from .exhaustion import Full
+
+                if not isinstance(error, Full):
+                    # Of what is published, say.
                     raise
-                break
+                if is_sequence and done:
+                    break
+                # An iterator does not give it a second time.
+                error.published, error.unpublished = done, () if is_sequence else (value,)
+                raise
         return done
 
     async def publish_async(self, value: Any, timeout: float | None = None) -> int:
@@ -397,7 +409,7 @@ class Topic(Closing, Compiled):
             b'before'
         """
         if history < 0:
-            raise ValueError(f"history is a number of messages, not {history}")
+            raise ValueError(f"history is a number of messages, 0 or more, not {history}")
         subscription = Subscription(self, policy, min(history, 2**63))
         # One step each, so that threads need no lock.
         self._subscriptions.add(ref(subscription, self._subscriptions.discard))
@@ -418,7 +430,7 @@ class Topic(Closing, Compiled):
             The samples; there may be gaps between their numbers, where a message had to make room.
 
         Raises:
-            ValueError: It is closed.
+            ValueError: It is closed, or ``n`` is negative.
 
         Example:
             >>> topic = Topic()
@@ -427,7 +439,9 @@ class Topic(Closing, Compiled):
             >>> [sample.value for sample in topic.last(2)]
             [b'b', b'c']
         """
-        return self._last(2**63 if n is None else max(0, min(n, 2**63)))
+        if n is not None and n < 0:
+            raise ValueError(f"n is a number of messages, 0 or more, not {n}")
+        return self._last(2**63 if n is None else min(n, 2**63))
 
     def wait_for_subscribers(self, n: int = 1, timeout: float | None = None) -> bool:
         """Sleep until there are so many subscriptions.
@@ -441,13 +455,13 @@ class Topic(Closing, Compiled):
 
         Raises:
             TypeError: It is mapped read-only.
-            ValueError: It is closed, or the timeout makes no sense.
+            ValueError: It is closed, or ``n`` or the timeout makes no sense.
 
         Example:
             >>> Topic().wait_for_subscribers(timeout=0.01)
             False
         """
-        return self._wait_for_subscribers(max(0, n), timeout)
+        return self._wait_for_subscribers(opening.check_number("n", max(0, n), 0, opening.MOST), timeout)
 
     async def wait_for_subscribers_async(self, n: int = 1, timeout: float | None = None) -> bool:
         """Sleep until there are so many subscriptions, as a task.
@@ -461,14 +475,15 @@ class Topic(Closing, Compiled):
 
         Raises:
             TypeError: It is mapped read-only.
-            ValueError: It is closed, also meanwhile; or the timeout makes no sense.
+            ValueError: It is closed, also meanwhile; or ``n`` or the timeout makes no sense.
 
         Example:
             >>> import asyncio
             >>> asyncio.run(Topic().wait_for_subscribers_async(timeout=0.01))
             False
         """
-        return await aio.finished(self, self._begin_audience(max(0, n)), timeout)
+        pending = self._begin_audience(opening.check_number("n", max(0, n), 0, opening.MOST))
+        return await aio.finished(self, pending, timeout)
 
     # What it is
 

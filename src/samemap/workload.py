@@ -1,4 +1,4 @@
-"""What queues tell of themselves, of those who work for them, and of the jobs in their hands."""
+"""What queues and services tell of themselves, of those who work for them, and of the jobs in their hands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._core import Participant
 
-__all__ = ["Lease", "QueueStats", "Worker"]
+__all__ = ["Lease", "QueueStats", "ServiceClient", "ServiceStats", "ServiceWorker", "Worker"]
 
 
 class QueueStats(Record):
@@ -22,7 +22,7 @@ class QueueStats(Record):
         dead: Dead letters.
         puts: How many jobs were put.
         gets: How many times one was taken.
-        done: How many were acknowledged.
+        done: How many of them were got, or leased and acknowledged.
         returned: How many times one was given back, or came back from a worker that died or was too late.
         bytes: How many bytes the messages had, in all.
         maxsize: How many jobs there is room for.
@@ -71,10 +71,9 @@ class Worker(Record):
         participant: The process; ``None`` where the roster does not know it any more.
         puts: How many jobs it has put.
         gets: How many times it has taken one.
-        done: How many it has acknowledged.
+        done: How many of them it has got, or leased and acknowledged.
         returned: How many it has given back.
         bytes: How many bytes the messages had that it has put.
-        last: When it last did any of this, in seconds since 1970; 0 when it never did.
         leases: What it has in its hands.
     """
 
@@ -84,5 +83,68 @@ class Worker(Record):
     done: int
     returned: int
     bytes: int
-    last: float
     leases: tuple[Lease, ...]
+
+
+class ServiceStats(Record):
+    """What is known of a service, at one moment.
+
+    Attributes:
+        depth: Requests that wait for a worker.
+        running: Requests in the hands of workers.
+        held: Requests and replies that are done with, and of which a view still lives.
+        requests: How many requests were taken, in all.
+        done: How many of them were ended by their worker.
+        maxsize: How many requests may wait.
+        max_bytes: How many bytes of large messages there is room for.
+        free_bytes: How many of them are free.
+        servers: How many processes serve.
+        waiting: How many threads and tasks sleep for it, at either end.
+        participants: How many living processes have it open for more than looking.
+        shut_down: Whether it was shut down.
+    """
+
+    depth: int
+    running: int
+    held: int
+    requests: int
+    done: int
+    maxsize: int
+    max_bytes: int
+    free_bytes: int
+    servers: int
+    waiting: int
+    participants: int
+    shut_down: bool
+
+
+class ServiceWorker(Record):
+    """A process that serves, or has served.
+
+    Attributes:
+        participant: The process; ``None`` where the roster does not know it any more.
+        serving: Whether it takes requests.
+        requests: How many it has taken.
+        done: How many of them it has ended.
+        leases: What it has in its hands.
+    """
+
+    participant: Participant | None
+    serving: bool
+    requests: int
+    done: int
+    leases: tuple[Lease, ...]
+
+
+class ServiceClient(Record):
+    """A process that has called.
+
+    Attributes:
+        participant: The process; ``None`` where the roster does not know it any more.
+        calls: How many calls it has made.
+        bytes: How many bytes the messages had that it has sent.
+    """
+
+    participant: Participant | None
+    calls: int
+    bytes: int

@@ -36,7 +36,9 @@ NAMES = [
     "resize",
     "rm",
     "stat",
+    "top",
     "view",
+    "why",
     "write",
 ]
 
@@ -214,5 +216,5 @@ def test_completion_knows_the_regions(samemap, last):
 
 
 def test_the_base_install_suffices(start):
-    source = "import sys, samemap.cli; print({'numpy', 'rich', 'msgspec'} & set(sys.modules))"
+    source = "import sys, samemap.cli; print({'numpy', 'rich', 'msgspec', 'textual'} & set(sys.modules))"
     assert start(source=source).communicate()[0] == "set()\n"

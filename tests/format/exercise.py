@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from samemap import SegmentTruncated, _core
+from samemap import LeaseLost, SegmentTruncated, ShutDown, _core
 from samemap.encodings import BytesCodec
 
-ERRORS = (ValueError, IndexError, OverflowError, RuntimeError, OSError)
+ERRORS = (ValueError, IndexError, OverflowError, RuntimeError, OSError, LeaseLost, ShutDown)
 PARTICIPANTS = 6
 PARAMETERS = {
     "Semaphore": [2, 3, 0],
@@ -33,9 +33,11 @@ PARAMETERS = {
     # Of more bytes than are copied at once, so that messages are pinned.
     "Topic": [5, 5000, 3],
     "Latest": [4, 100, 0],
+    # Of more bytes than a cell has.
+    "Queue": [5, 20_000, 2],
 }
 IN_NAMESPACES = ["Lock", "RLock", "Semaphore", "Event", "Condition", "Barrier", "Counter", "ReadWriteLock"]
-KINDS = [*IN_NAMESPACES, "Namespace", "Topic", "Latest"]
+KINDS = [*IN_NAMESPACES, "Namespace", "Topic", "Latest", "Queue"]
 BRIEF = 0.002
 PEER = """
 import sys
@@ -48,13 +50,18 @@ sys.stdin.read()
 
 
 def create(path: Path, kind: str, schema: str = "") -> _core.Segment:
-    """Make one; a topic with messages in it, more than it has slots."""
+    """Make one; a topic with messages in it, more than it has slots; a queue with jobs, and a dead letter."""
     numbers = PARAMETERS.get(kind, [0, 0, 0])
     made = _core.Segment(str(path), "create", kind, numbers, PARTICIPANTS, schema, 0o600, True, False, False, -1)
     if kind in ("Topic", "Latest"):
         topic = _core.Topic(made, BytesCodec(), True, "wait")
         for number in range(11):
             topic.publish(bytes(number * numbers[1] // 10))
+    if kind == "Queue":
+        queue = _core.Queue(made, BytesCodec(), "bytes")
+        for length in (1, 100, 200, 5000):
+            queue.put(bytes(length))
+        queue.lease(0).bury()
     return made
 
 
@@ -261,7 +268,9 @@ def of_topic(segment: _core.Segment, chance: random.Random) -> Operations:
         "poll": subscription.poll,
         "receive bytes": lambda: subscription._recv_bytes(chance.randrange(9), BRIEF),
         "receive samples": lambda: subscription._recv_samples(chance.randrange(9), BRIEF),
-        "receive into": lambda: subscription._recv_into(bytearray(64), chance.choice([1, 8, 7]), BRIEF),
+        "receive rows": lambda: subscription._recv_rows(
+            lambda _: bytearray(64), chance.randrange(100), chance.choice([1, 8, 7]), BRIEF
+        ),
         "keep": keep,
         "release": release,
         "subscribe": subscribe,
@@ -307,13 +316,64 @@ def of_latest(segment: _core.Segment, chance: random.Random) -> Operations:
     }
 
 
+def of_queue(segment: _core.Segment, chance: random.Random) -> Operations:
+    queue = _core.Queue(segment, BytesCodec(), "bytes")
+    kept: list[_core.Job] = []
+
+    def put() -> None:
+        queue.put(bytes(chance.choice([0, 1, 128, 129, 5000, 20_000, 30_000])), True, BRIEF)
+
+    def keep() -> None:
+        kept.append(queue.lease(BRIEF, chance.choice([None, 0.001, 10.0])))
+
+    def end() -> None:
+        if kept:
+            job = kept.pop()
+            repr((job, job.value, job.age, job.time, job.producer, job.expires, job.state, job.seq, job.attempt))
+            chance.choice([job.done, job.give_back, job.bury, lambda: job.extend(0.001), lambda: None])()
+
+    def look_at_the_dead() -> None:
+        for letter in queue._dead_letters():
+            repr((letter, letter.value, letter.time))
+            chance.choice([letter.replay, letter.discard, lambda: None])()
+
+    def shut_down() -> None:
+        # Rarely: nothing can be put after it, until all is put back.
+        if chance.random() < 0.02:
+            queue.shutdown(chance.random() < 0.5)
+
+    return {
+        "put": put,
+        "put now": lambda: queue.put_nowait(bytes(chance.randrange(300))),
+        "put many": lambda: queue.put_many([bytes(7), bytes(700)], BRIEF),
+        "get": lambda: queue.get(True, BRIEF),
+        "get now": queue.get_nowait,
+        "get many": lambda: queue.get_many(chance.randrange(1, 9), BRIEF),
+        "keep": keep,
+        "end": end,
+        "lease now": queue.lease_nowait,
+        "dead letters": look_at_the_dead,
+        "task_done": queue.task_done,
+        "join": lambda: queue.join(BRIEF),
+        "shut down": shut_down,
+        "begin to put": lambda: pend(lambda: queue._begin_put(chance.choice([1, 5000]))),
+        "begin to get": lambda: pend(queue._begin_get),
+        "begin to join": lambda: pend(queue._begin_join),
+        "how many": lambda: (queue.qsize(), queue.empty(), queue.full()),
+        "what it is": lambda: (queue.maxsize, queue.max_bytes, queue.max_attempts, queue.is_shut_down, queue.empty()),
+        "jobs": queue._jobs,
+        "workers": queue._workers,
+        "totals": queue._totals,
+    }
+
+
 def operations_of(segment: _core.Segment, kind: str, offset: int, chance: random.Random) -> Operations:
     """Return all that can be done with an object, by what it is called."""
     if kind in ("Lock", "RLock"):
         return of_lock(segment, offset, kind, chance)
     if kind == "Event":
         return of_event(segment, offset)
-    alone = {"Namespace": of_namespace, "Topic": of_topic, "Latest": of_latest}
+    alone = {"Namespace": of_namespace, "Topic": of_topic, "Latest": of_latest, "Queue": of_queue}
     if kind in alone:
         return alone[kind](segment, chance)
     of = {
@@ -376,9 +436,15 @@ def values(chance: random.Random, tags: list[int]) -> Iterator[int]:
 
 
 def tables(whole: bytes) -> list[tuple[int, int]]:
-    """Return where the tables of a topic begin and end, the ring last; nothing where it is no topic."""
+    """Return where the tables of a topic or queue begin and end, the ring last; nothing where it is neither."""
     body = int.from_bytes(whole[96:104], "little")
     kind, participants = (int.from_bytes(whole[at : at + 4], "little") for at in (12, 84))
+    if kind in (12, 13):
+        jobs, lanes, ring = (int.from_bytes(whole[body + at :][:4], "little") for at in (4, 8, 12))
+        workers = body + 256 + 192 * lanes
+        table = workers + 128 * participants
+        words = table + 128 * jobs
+        return [(body, workers), (workers, table), (table, words), (words, words + 8 * ring)]
     if kind not in (10, 11):
         return []
     slots, ring, subscribers = (int.from_bytes(whole[body + at :][:4], "little") for at in (0, 4, 8))

@@ -1,4 +1,4 @@
-/* Prints what the compiler makes of include/samemap.h: structures, fields, constants, kinds and policies. Also valid C++. */
+/* Prints what the compiler makes of include/samemap.h: structures, fields, constants, kinds and other numbers. Also valid C++. */
 #include <inttypes.h>
 #include <samemap.h>
 #include <stdio.h>
@@ -12,6 +12,8 @@
 #define CONSTANT(name) printf("constant %s %" PRIu64 "\n", #name, (uint64_t)SAMEMAP_##name);
 #define KIND(name) printf("kind %s %d\n", #name, (int)SAMEMAP_KIND_##name);
 #define POLICY(name) printf("policy %s %d\n", #name, (int)SAMEMAP_POLICY_##name);
+#define PHASE(name) printf("phase %s %d\n", #name, (int)SAMEMAP_PHASE_##name);
+#define FLAG(name) printf("flag %s %d\n", #name, (int)SAMEMAP_FLAG_##name);
 
 int main(void) {
     SAMEMAP_LAYOUT(STRUCTURE, FIELD)
@@ -32,6 +34,14 @@ int main(void) {
     CONSTANT(SLOT_BITS)
     CONSTANT(MOST_SLOTS)
     CONSTANT(MOST_PINS)
+    CONSTANT(ATTEMPT_SHIFT)
+    CONSTANT(GENERATION_SHIFT)
+    CONSTANT(MOST_ATTEMPTS)
+    CONSTANT(TO_KEEPER)
+    CONSTANT(GUESS)
+    CONSTANT(MOST_JOBS)
+    CONSTANT(REPLIES)
+    CONSTANT(MOST_CALLS)
     KIND(LOCK)
     KIND(RLOCK)
     KIND(SEMAPHORE)
@@ -43,9 +53,19 @@ int main(void) {
     KIND(NAMESPACE)
     KIND(TOPIC)
     KIND(LATEST)
+    KIND(QUEUE)
+    KIND(SERVICE)
     POLICY(LATEST)
     POLICY(DROP)
     POLICY(BLOCK)
     POLICY(ENDED)
+    PHASE(FREE)
+    PHASE(FILLING)
+    PHASE(READY)
+    PHASE(LEASED)
+    PHASE(HELD)
+    PHASE(DEAD)
+    FLAG(PLAIN)
+    FLAG(RAW)
     return 0;
 }

@@ -118,7 +118,16 @@ def test_c_has_every_policy_of_the_document(compiled: list[list[str]]) -> None:
     assert {name: value for kind, name, value, *_ in compiled if kind == "policy"} == told
 
 
-@pytest.mark.parametrize("field", ["uint32_t died;", "uint64_t since;", "uint64_t magic;", "uint64_t published;"])
+@pytest.mark.parametrize("what", ["phase", "flag"])
+def test_c_has_every_phase_and_flag_of_a_job_of_the_document(compiled: list[list[str]], what: str) -> None:
+    told = {name.upper(): number for _, number, name, *_ in rows("number", what)}
+    assert len(told) == len(re.findall(rf"SAMEMAP_{what.upper()}_\w+ = ", HEADER.read_text()))
+    assert {name: value for kind, name, value, *_ in compiled if kind == what} == told
+
+
+@pytest.mark.parametrize(
+    "field", ["uint32_t died;", "uint64_t since;", "uint64_t magic;", "uint64_t published;", "uint64_t head;"]
+)
 def test_a_field_that_moves_does_not_compile(field: str, tmp_path: Path) -> None:
     changed = tmp_path / "samemap.h"
     changed.write_text(HEADER.read_text().replace(field, f"uint16_t moved; {field}", 1))
@@ -261,8 +270,12 @@ for number in itertools.count(1):
 
 
 def offsets(kind: str, **numbers: int) -> list[int]:
-    """Return where the document says that the parts of a body begin, for a topic of these numbers."""
-    told = {"ring": max(8, 1 << (numbers["slots"] - 1).bit_length()), "stride": -(-numbers["slot_size"] // 64) * 64}
+    """Return where the document says that the parts of a body begin, for a topic or a queue of these numbers."""
+    if "slots" in numbers:
+        told = {"ring": max(8, 1 << (numbers["slots"] - 1).bit_length()), "stride": -(-numbers["slot_size"] // 64) * 64}
+    else:
+        ring = max(8, 1 << (numbers["maxsize"] - 1).bit_length())
+        told = {"words": ring + 16 * (numbers["lanes"] - 1), "claims": -(-numbers["blocks"] // 8) * 8}
     values = {**told, **numbers}
     formulas = [where for _, of, where, *_ in rows("body of", "from byte", "part") if of == kind]
     return [

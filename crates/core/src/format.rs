@@ -14,9 +14,12 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::file;
 use crate::holdings::Holding;
+use crate::job::Job;
+use crate::lane::Lane;
 use crate::layout::{self, Field, HEADER_SPACE, Header, Kind, Layout};
 use crate::lock::Lock;
 use crate::publisher::Publisher;
+use crate::queue::Queue;
 use crate::rlock::RLock;
 use crate::roster::Entry;
 use crate::rwlock::ReadWriteLock;
@@ -26,6 +29,7 @@ use crate::subscriber::Subscriber;
 use crate::tag::Tag;
 use crate::topic::Topic;
 use crate::waiters::Waiter;
+use crate::worker::Worker;
 
 /// A part of other structures, without cache lines of its own.
 const BELL: Layout = Layout {
@@ -44,7 +48,7 @@ const _: () = assert!(size_of::<Bell>() == 8);
 const DIRECTORY_ENTRY: Layout = Layout { name: "DirectoryEntry", ..directory::Entry::LAYOUT };
 
 /// Every structure of the format.
-pub const LAYOUTS: [Layout; 19] = [
+pub const LAYOUTS: [Layout; 23] = [
     Header::LAYOUT,
     Entry::LAYOUT,
     BELL,
@@ -64,6 +68,10 @@ pub const LAYOUTS: [Layout; 19] = [
     Publisher::LAYOUT,
     Subscriber::LAYOUT,
     Slot::LAYOUT,
+    Queue::LAYOUT,
+    Lane::LAYOUT,
+    Worker::LAYOUT,
+    Job::LAYOUT,
 ];
 
 /// What this build takes the sizes and alignments of all structures to be.

@@ -25,7 +25,7 @@ shared! {
     pub struct Job(128) {
         /// Who has it, two marks for how far it has come; how often it was delivered (8 bits); its generation (24 bits).
         state: Word64,
-        /// Its number in its lane; 0 while it has none.
+        /// Its number in its lane.
         seq: Word64,
         /// Bytes of its message.
         length: Word64,
@@ -37,7 +37,7 @@ shared! {
         taken: Word64,
         /// Its lane; in the bits from 16 what its sender wanted known; from 32 for which call it is.
         route: Word64,
-        /// The tag of who put it.
+        /// The tag of who put it; in the upper 32 bits the generation that the number is for.
         origin: Word64,
         /// A tag, and in the upper bits the generation for which that process has views; the bit 32 if that is a guess.
         keeper: Word64,
@@ -50,16 +50,22 @@ shared! {
     }
 }
 
-const GENERATION: u32 = 40;
-const ATTEMPT: u32 = 32;
+/// The lowest bit of the generation in a state, and in a keeper.
+pub const GENERATION: u32 = 40;
+
+/// The lowest bit of the deliveries in a state.
+pub const ATTEMPT: u32 = 32;
+
 const GENERATION_MASK: u64 = (1 << (64 - GENERATION)) - 1;
-const GUESS: u64 = 1 << 32;
+
+/// In a keeper: that there are views is a guess.
+pub const GUESS: u64 = 1 << 32;
 
 /// The most deliveries that are counted.
 pub const MOST_ATTEMPTS: u32 = 254;
 
 /// Instead of deliveries: it was left to whose it is by another one.
-const LEFT: u32 = 255;
+pub const LEFT: u32 = 255;
 
 /// How far a job has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,29 +234,37 @@ impl Job {
         self.state.compare_exchange(seen.0, new.0, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
-    /// Its number in its lane; 0 while it has none.
+    /// Its number in its lane, as far as it has one.
     #[inline(always)]
     pub fn seq(&self) -> u64 {
         // Relaxed: read after the state, which orders it.
         self.seq.load(Ordering::Relaxed)
     }
 
-    /// Says which number it has, if it is committed as that. Who fills it does.
+    /// Says which number it has in this generation, if it is committed as that. Who fills it does.
     #[inline(always)]
-    pub(crate) fn number(&self, seq: u64) {
-        // Relaxed: the ring's word, which follows, orders it.
+    pub(crate) fn number(&self, me: Tag, generation: u32, seq: u64) {
         self.seq.store(seq, Ordering::Relaxed);
+        // Release [job.origin]: who sees the generation sees a number that is not that of the one before.
+        self.origin.store(u64::from(me.word()) | u64::from(generation) << 32, Ordering::Release);
+    }
+
+    /// Its number, if that is of this generation: while a place is filled, it still has that of the one before for a moment.
+    #[inline(always)]
+    pub(crate) fn seq_of(&self, generation: u32) -> Option<u64> {
+        // Acquire [job.origin]
+        let origin = self.origin.load(Ordering::Acquire);
+        (origin >> 32 == u64::from(generation)).then(|| self.seq())
     }
 
     /// Labels what was written. Who fills it does, before it is committed.
     #[inline(always)]
-    pub(crate) fn label(&self, me: Tag, label: Label, now: u64) {
+    pub(crate) fn label(&self, label: Label, now: u64) {
         // Relaxed, all of them: read by those who have seen it committed.
         self.length.store(label.length, Ordering::Relaxed);
         self.run.store(u64::from(label.first) | u64::from(label.blocks) << 32, Ordering::Relaxed);
         self.put.store(now, Ordering::Relaxed);
         self.route.store(label.route(), Ordering::Relaxed);
-        self.origin.store(u64::from(me.word()), Ordering::Relaxed);
     }
 
     /// Says where replies go.
@@ -316,16 +330,6 @@ impl Job {
         let taken = self.taken.load(Ordering::Relaxed);
         // Release [job.taken]
         self.taken.store(taken | 1, Ordering::SeqCst);
-    }
-
-    /// Forgets its number: nothing in a ring names it from now on; and its lane: until the next job in its place is labelled,
-    /// that may be one for the first; and its lease, which would be over for whoever takes the next one and has not noted when.
-    /// Who frees it does, before it is free.
-    pub(crate) fn forget(&self) {
-        // Relaxed: the state, which follows, orders them.
-        self.seq.store(0, Ordering::Relaxed);
-        self.route.store(0, Ordering::Relaxed);
-        self.taken.store(0, Ordering::Relaxed);
     }
 
     // Keepers

@@ -108,6 +108,8 @@ pub enum Wanted {
     Job(usize),
     /// To know that there is room in a lane of a queue, for the call of that number, and for a job of so many blocks.
     Space(usize, u32, usize),
+    /// To know that a call could be made, with a request of so many blocks, or that none can any more.
+    CallSpace(usize),
     /// All jobs of a queue to be done.
     Finished,
     /// To know that there is a reply in a lane, or will be none to the request in that place and generation, and who had it.
@@ -273,6 +275,10 @@ impl Operation {
                 let store = queue(segment, *lane, 0)?;
                 map(store.attempt_room(*lane, *number, *blocks, caller, asking.ask), |()| Outcome::Done)
             }
+            Wanted::CallSpace(blocks) => {
+                let store = Storage::of(segment)?.store(segment)?;
+                map(store.attempt_call(*blocks, caller, asking.ask), |()| Outcome::Done)
+            }
             Wanted::Finished => {
                 let store = queue(segment, 0, 0)?;
                 map(store.attempt_finished(caller, asking.ask), |()| Outcome::Done)
@@ -322,7 +328,7 @@ impl Operation {
             // Only one waits for them.
             Wanted::Reply(..) => {}
             // Their bells wake all.
-            Wanted::Space(..) | Wanted::Finished => {}
+            Wanted::Space(..) | Wanted::CallSpace(_) | Wanted::Finished => {}
             Wanted::Message(_) | Wanted::Room | Wanted::Audience(_) => {}
         }
         Ok(())
@@ -362,7 +368,7 @@ impl Operation {
             Wanted::Event(_) | Wanted::Counter(..) | Wanted::Object(..) => {}
             Wanted::Message(_) | Wanted::Room | Wanted::Audience(_) => {}
             Wanted::Job(_) => self.give_up(segment, caller)?,
-            Wanted::Space(..) | Wanted::Finished | Wanted::Reply(..) => {}
+            Wanted::Space(..) | Wanted::CallSpace(_) | Wanted::Finished | Wanted::Reply(..) => {}
         }
         Ok(())
     }

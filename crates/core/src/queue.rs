@@ -17,9 +17,10 @@
 //! | --- | --- |
 //! | ready, or filling and named by the ring → leased | nothing has happened |
 //! | `head` | the others pass over what is taken |
-//! | leased → held, when it is acknowledged | the job of a dead one, which is ready again |
-//! | the number is forgotten, the blocks are freed | what a dead one held, which `recovery.rs` frees |
-//! | held → free, of the next generation | the same |
+//! | leased → free, of the next generation, when it is acknowledged and has no blocks | the job of a dead one, which is ready again |
+//! | leased → held, when it has | the same |
+//! | the blocks are freed | what a dead one held, which `recovery.rs` frees |
+//! | held → free | the same |
 //!
 //! | step of giving back, or of looking after the dead | killed before it |
 //! | --- | --- |
@@ -338,8 +339,8 @@ impl<'a> Store<'a> {
 
     /// Labels the message of a job in the caller's hands.
     #[inline(always)]
-    pub fn label(&self, grip: Grip, me: Tag, label: Label, now: u64) {
-        self.jobs[grip.at].label(me, label, now);
+    pub fn label(&self, grip: Grip, label: Label, now: u64) {
+        self.jobs[grip.at].label(label, now);
     }
 
     /// Says where the replies to a request in the caller's hands go.
@@ -353,7 +354,7 @@ impl<'a> Store<'a> {
     ///
     /// [`Unput`]: it is still in the caller's hands.
     #[inline]
-    pub fn commit(&self, memory: &mut Memory, lane: usize, grip: Grip) -> Result<u64, Unput> {
+    pub fn commit(&self, memory: &mut Memory, lane: usize, grip: Grip, me: Tag) -> Result<u64, Unput> {
         // SeqCst: the place was taken before, as those who shut it say so before they look for places that are being filled.
         if lane == 0 && self.queue.shut.load(Ordering::SeqCst) != 0 {
             return Err(Unput::Shut);
@@ -365,7 +366,7 @@ impl<'a> Store<'a> {
             if seq >= head.load(Ordering::Acquire).saturating_add(most) {
                 return false;
             }
-            job.number(seq);
+            job.number(me, grip.state.generation(), seq);
             true
         };
         let hope = if lane == 0 { memory.hope } else { ring.next_known() };
@@ -407,7 +408,7 @@ impl<'a> Store<'a> {
         let held = grip.state.held(me);
         if self.jobs[grip.at].change(grip.state, held) {
             // It may not have been labelled yet: its label is that of the job before.
-            self.clear_by_name(Grip { at: grip.at, state: held });
+            self.recover(Grip { at: grip.at, state: held });
         }
     }
 
@@ -427,9 +428,9 @@ impl<'a> Store<'a> {
                 Place::Ahead => break,
                 Place::At(at) => {
                     let job = &self.jobs[at];
-                    // Before the number: whoever uses the place anew forgets the number first.
                     let state = job.state();
-                    if job.seq() == seq && matches!(state.phase(), Phase::Ready | Phase::Filling) {
+                    let is_there = matches!(state.phase(), Phase::Ready | Phase::Filling);
+                    if is_there && job.seq_of(state.generation()) == Some(seq) {
                         found = Some((Grip { at, state }, seq));
                         break;
                     }
@@ -515,7 +516,7 @@ impl<'a> Store<'a> {
     /// Whether a look at the lane alone finds one: quick, and may miss one that has come back.
     #[inline(always)]
     pub fn is_next(&self, lane: usize) -> bool {
-        self.look(lane).is_some() || self.shut() != Shut::Open
+        self.look(lane).is_some()
     }
 
     /// Is done when there is a job in the lane, or there will not be any; or tells what to sleep on.

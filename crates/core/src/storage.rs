@@ -25,7 +25,7 @@ const BLOCKS: usize = 16384;
 const SPARE: usize = 128;
 
 /// Calls to a service that may be in flight.
-const CALLS: usize = 128;
+pub const CALLS: usize = 128;
 
 /// Where everything is: offsets in bytes from the start of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

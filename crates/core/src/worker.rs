@@ -26,12 +26,14 @@ shared! {
         done: Word64,
         /// Leases that it has acknowledged.
         acknowledged: Word64,
-        /// Leases that it has given back.
+        /// Leases that it has given back, or that were taken from it.
         returned: Word64,
         /// The first two of those who had this place before.
         before: [Word64; 2],
+        /// How often it has leased a job.
+        leases: Word64,
         /// Zeros.
-        reserved_gets: [Word64; 2],
+        reserved_gets: Word64,
     }
 }
 
@@ -50,8 +52,10 @@ pub struct Work {
     pub done: u64,
     /// Leases acknowledged.
     pub acknowledged: u64,
-    /// Leases given back.
+    /// Leases given back, or taken away.
     pub returned: u64,
+    /// Jobs leased.
+    pub leases: u64,
     /// Jobs that this participant has got, less those that it says are done.
     pub open: i64,
 }
@@ -72,7 +76,8 @@ impl Worker {
             acknowledged: zero(),
             returned: zero(),
             before: std::array::from_fn(|_| zero()),
-            reserved_gets: std::array::from_fn(|_| zero()),
+            leases: zero(),
+            reserved_gets: zero(),
         }
     }
 
@@ -100,11 +105,11 @@ impl Worker {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Counts a job that was got.
+    /// Counts jobs that were got.
     #[inline(always)]
-    pub(crate) fn count_get(&self, me: Tag) {
+    pub(crate) fn count_gets(&self, me: Tag, jobs: u64) {
         self.enter(me);
-        self.gets.fetch_add(1, Ordering::Relaxed);
+        self.gets.fetch_add(jobs, Ordering::Relaxed);
     }
 
     /// Counts a job that was got, and is done.
@@ -120,21 +125,27 @@ impl Worker {
         self.acknowledged.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a lease that was given back.
-    pub(crate) fn count_returned(&self, me: Tag) {
+    /// Counts a job that was leased.
+    #[inline(always)]
+    pub(crate) fn count_lease(&self, me: Tag) {
         self.enter(me);
+        self.leases.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a lease that was given back, or taken from whose this is.
+    pub(crate) fn count_returned(&self) {
         self.returned.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What it says.
     pub fn work(&self) -> Work {
-        let [puts, bytes, gets, done, acknowledged, returned] =
-            [&self.puts, &self.bytes, &self.gets, &self.done, &self.acknowledged, &self.returned]
+        let [puts, bytes, gets, done, acknowledged, returned, leases] =
+            [&self.puts, &self.bytes, &self.gets, &self.done, &self.acknowledged, &self.returned, &self.leases]
                 .map(|word| word.load(Ordering::Relaxed));
         let [gets_before, done_before] = [0, 1].map(|at: usize| self.before[at].load(Ordering::Relaxed));
         let open =
             gets.wrapping_sub(gets_before).cast_signed().wrapping_sub(done.wrapping_sub(done_before).cast_signed());
         let tag = Tag::read(self.tag.load(Ordering::Relaxed));
-        Work { tag, puts, bytes, gets, done, acknowledged, returned, open }
+        Work { tag, puts, bytes, gets, done, acknowledged, returned, leases, open }
     }
 }

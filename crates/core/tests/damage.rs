@@ -319,9 +319,9 @@ fn use_a_queue(segment: &Segment, me: Tag, choice: u32, number: u64) {
             continue;
         };
         let label = Label { length: length as u64, first, blocks, lane: lane as u16, flags: 0, number: call };
-        store.label(grip, me, label, number);
+        store.label(grip, label, number);
         store.expect_replies(grip, choice as u16, call);
-        match store.commit(&mut memory, lane, grip) {
+        match store.commit(&mut memory, lane, grip, me) {
             Ok(seq) => store.announce(lane, seq, pick.is_multiple_of(2)),
             Err(_) => store.abandon(grip, me),
         }
@@ -345,10 +345,14 @@ fn use_a_queue(segment: &Segment, me: Tag, choice: u32, number: u64) {
             Some(held) => store.clear(held, me),
             None => store.let_go(grip.at, grip.state.generation(), me),
         }
-        store.count_get(me);
+        store.count_gets(me, 1);
     }
     for letter in store.dead_letters() {
-        let _ = if pick.is_multiple_of(2) { store.replay(letter) } else { store.discard(letter, me) };
+        if pick.is_multiple_of(2) {
+            store.replay(letter);
+        } else if let Some(held) = store.take_dead(letter, me) {
+            store.release(held);
+        }
     }
     store.release_lane(lane, call, me);
     let asked = segment.as_caller(|caller| (store.task_done(caller), store.unfinished(caller.living, true)));

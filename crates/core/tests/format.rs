@@ -7,10 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use samemap_core::format::{FINGERPRINT, LAYOUTS};
+use samemap_core::job::{self, Phase};
 use samemap_core::layout::{self, Kind};
 use samemap_core::objects::{self, Parameters};
+use samemap_core::queue;
 use samemap_core::roster;
 use samemap_core::slot;
+use samemap_core::storage::{self, Storage};
 use samemap_core::subscriber::Policy;
 use samemap_core::tag::Tag;
 use samemap_core::topic;
@@ -121,6 +124,14 @@ fn every_constant_is_what_the_document_says() {
         ("SLOT_BITS", u128::from(topic::MOST_SLOTS.ilog2())),
         ("MOST_SLOTS", topic::MOST_SLOTS as u128),
         ("MOST_PINS", slot::MOST_PINS as u128),
+        ("ATTEMPT_SHIFT", u128::from(job::ATTEMPT)),
+        ("GENERATION_SHIFT", u128::from(job::GENERATION)),
+        ("MOST_ATTEMPTS", u128::from(job::MOST_ATTEMPTS)),
+        ("TO_KEEPER", u128::from(job::LEFT)),
+        ("GUESS", u128::from(job::GUESS)),
+        ("MOST_JOBS", queue::MOST_JOBS as u128),
+        ("REPLIES", queue::REPLIES as u128),
+        ("MOST_CALLS", storage::CALLS as u128),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into();
@@ -154,6 +165,17 @@ fn every_policy_has_the_number_that_the_document_says() {
     assert_eq!(told, built, "told, built");
 }
 
+#[test]
+fn every_phase_of_a_job_has_the_number_that_the_document_says() {
+    let told: Vec<(u128, String)> =
+        rows(&document(), &["number", "phase"]).into_iter().map(|(_, row)| (number(&row[0]), row[1].clone())).collect();
+    let built: Vec<(u128, String)> =
+        [Phase::Free, Phase::Filling, Phase::Ready, Phase::Leased, Phase::Held, Phase::Dead]
+            .map(|phase| (phase as u128, format!("{phase:?}")))
+            .into();
+    assert_eq!(told, built, "told, built");
+}
+
 /// What a sum such as `64 + 8 × ring` comes to for these numbers.
 fn sum(formula: &str, numbers: &BTreeMap<&str, usize>) -> usize {
     let value = |factor: &str| numbers.get(factor).copied().unwrap_or_else(|| number(factor) as usize);
@@ -181,6 +203,8 @@ fn every_body_has_the_parts_that_the_document_says() {
     const PARTIES: i64 = 11;
     const SUBSCRIBERS: i64 = 3;
     const SLOT_SIZE: i64 = 100;
+    // Blocks of more bytes than the least, and not a multiple of 8 of them.
+    const HEAP: i64 = 100_000_000;
     let sizes: BTreeMap<String, usize> = LAYOUTS
         .iter()
         .map(|layout| (layout.name.to_owned(), layout.size))
@@ -190,10 +214,11 @@ fn every_body_has_the_parts_that_the_document_says() {
     for (_, row) in rows(&document(), &["body of", "from byte", "part"]) {
         told.entry(row[0].clone()).or_default().push((row[1].clone(), row[2].replace('`', "")));
     }
-    // As many slots as need a larger ring, and as few as have the smallest.
+    // As many slots, or jobs, as need a larger ring, and as few as have the smallest.
     for (kind, slots) in Kind::ALL.into_iter().flat_map(|kind| [(kind, 11), (kind, 4)]) {
         let parameters = match kind {
             Kind::Topic | Kind::Latest => [slots, SLOT_SIZE, SUBSCRIBERS],
+            Kind::Queue | Kind::Service => [slots, HEAP, 0],
             Kind::Semaphore => [1, -1, 0],
             Kind::Barrier => [PARTIES, 0, 0],
             Kind::Namespace => [1 << 16, 0, 0],
@@ -210,6 +235,18 @@ fn every_body_has_the_parts_that_the_document_says() {
             ("stride", (SLOT_SIZE as usize).next_multiple_of(64)),
         ]
         .into();
+        let shape = *Storage::new(kind, slots, HEAP, 0, PARTICIPANTS).expect("the numbers are valid").shape();
+        if matches!(kind, Kind::Queue | Kind::Service) {
+            numbers.extend([
+                ("lanes", shape.lanes),
+                ("jobs", shape.jobs),
+                ("words", numbers["ring"] + 16 * (shape.lanes - 1)),
+                ("claims", shape.blocks.next_multiple_of(8)),
+                ("cell", shape.cell),
+                ("block", shape.block_size),
+                ("blocks", shape.blocks),
+            ]);
+        }
         let rest = built.saturating_sub(sum(&parts[parts.len() - 1].0, &numbers));
         numbers.insert("the rest", rest);
         assert_eq!(length(parts, &sizes, &numbers), built, "{}: told, built", kind.name());
@@ -233,7 +270,9 @@ fn pairs(source: &str) -> BTreeSet<String> {
 #[test]
 fn every_pair_of_orderings_is_told() {
     // Other pairs are between the threads of one process.
-    let is_shared = |source: &str| source.contains("shared! {") || source.contains("pub struct Bell");
+    let is_shared = |source: &str| {
+        ["shared! {", "pub struct Bell", "pub struct Ring<"].into_iter().any(|part| source.contains(part))
+    };
     let files = |folder: &Path| -> Vec<PathBuf> {
         let listed = fs::read_dir(folder).into_iter().flatten();
         listed.map(|entry| entry.expect("it can be listed").path()).filter(|path| path.is_file()).collect()

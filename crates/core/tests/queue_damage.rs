@@ -84,8 +84,8 @@ impl<'s> Hand<'s> {
         // SAFETY: the bytes live through the call.
         let written = unsafe { self.storage.write(self.segment, (grip.at, label), 0, bytes.as_ptr(), length) };
         written.expect("its label is this process's own");
-        store.label(grip, me, label, 1);
-        match store.commit(&mut self.memory, lane, grip) {
+        store.label(grip, label, 1);
+        match store.commit(&mut self.memory, lane, grip, me) {
             Ok(seq) => store.announce(lane, seq, length == LARGE),
             Err(_) => {
                 store.abandon(grip, me);
@@ -130,7 +130,7 @@ impl<'s> Hand<'s> {
                 0 => _ = self.store.give_back(grip, self.me, has_views),
                 1 => _ = self.store.put_away(grip, self.me, has_views),
                 2 => _ = (self.store.extend(grip, 1), self.store.is_leased(grip)),
-                _ => self.store.count_get(self.me),
+                _ => self.store.count_gets(self.me, 1),
             }
             if has_views {
                 self.store.let_go(grip.at, grip.state.generation(), self.me);
@@ -191,7 +191,11 @@ impl<'s> Hand<'s> {
         let _ = (store.totals(), store.is_over(), store.is_next(0), store.work().count());
         for (at, letter) in store.dead_letters().into_iter().enumerate() {
             self.look_at(letter);
-            let _ = if at % 2 == 0 { store.replay(letter) } else { store.discard(letter, self.me) };
+            if at % 2 == 0 {
+                store.replay(letter);
+            } else if let Some(held) = store.take_dead(letter, self.me) {
+                store.release(held);
+            }
         }
         self.take_all(0);
         for wanted in [Wanted::Job(0), Wanted::Space(0, 0, 2), Wanted::Space(1, 1, 0), Wanted::Job(1), Wanted::Finished]

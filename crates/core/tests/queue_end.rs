@@ -11,8 +11,8 @@ use samemap_core::tag::Tag;
 fn put(store: &Store<'_>, me: Tag, lane: u16) -> Grip {
     let mut memory = Memory::default();
     let grip = store.take_place(&mut memory, me).expect("there is one");
-    store.label(grip, me, Label { length: 0, first: 0, blocks: 0, lane, flags: 0, number: 1 }, 1);
-    store.commit(&mut memory, usize::from(lane), grip).expect("there is room");
+    store.label(grip, Label { length: 0, first: 0, blocks: 0, lane, flags: 0, number: 1 }, 1);
+    store.commit(&mut memory, usize::from(lane), grip, me).expect("there is room");
     grip
 }
 

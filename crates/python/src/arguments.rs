@@ -55,6 +55,24 @@ impl<'py> FromPyObject<'_, 'py> for Length {
     }
 }
 
+/// The number of a message.
+#[derive(Clone, Copy)]
+pub(crate) struct Seq(pub(crate) u64);
+
+impl<'py> FromPyObject<'_, 'py> for Seq {
+    type Error = PyErr;
+
+    #[inline]
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        given.extract().map(Self).map_err(|error| {
+            if !error.is_instance_of::<PyOverflowError>(given.py()) {
+                return error;
+            }
+            PyValueError::new_err(format!("seq is 0 to {}, not {}", u64::MAX, *given))
+        })
+    }
+}
+
 /// How many to wake.
 #[derive(Clone, Copy)]
 pub(crate) struct Count(pub(crate) u32);

@@ -1,20 +1,18 @@
 //! Putting jobs into a queue and taking them out: what queues and services have in common.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use samemap_core::atomic::monotonic;
 use samemap_core::bell::{now, wall_clock};
-use samemap_core::error::Error;
 use samemap_core::job::Label;
 use samemap_core::layout::Kind;
 use samemap_core::operation::{Operation, Wanted};
 use samemap_core::queue::{Grip, Memory, Queue, Shut, Store, Unput};
-use samemap_core::segment::{Handle, Segment};
+use samemap_core::segment::Segment;
 use samemap_core::spin::Spin;
 use samemap_core::storage::Storage;
 use samemap_core::tag::Tag;
@@ -23,6 +21,7 @@ use crate::arguments::Timeout;
 use crate::drive::{check_open, drive, raise};
 use crate::exhaustion;
 use crate::frames::Hold;
+use crate::holding::{Content, Holding};
 use crate::object::Object;
 use crate::outlet::damaged;
 use crate::pickling::{self, Pickled};
@@ -82,125 +81,6 @@ pub(crate) struct Taken {
     pub(crate) seq: u64,
     pub(crate) label: Label,
     pub(crate) content: Content,
-}
-
-/// Where the bytes of a job are.
-pub(crate) enum Content {
-    /// In an object of its own.
-    Copied(Py<PyBytes>),
-    /// Where they were put.
-    There(Arc<Holding>),
-}
-
-/// What becomes of a job when nothing of this process looks at its memory any more.
-enum Fate {
-    /// Nothing: whoever has the job sees to it.
-    Undecided,
-    /// It is freed.
-    Clear(Grip),
-    /// It is another's by now, who is told.
-    LetGo,
-    /// It is given back.
-    GiveBack(Grip),
-}
-
-/// The memory of a job that this process looks at.
-pub(crate) struct Holding {
-    handle: Handle,
-    storage: Storage,
-    tag: Tag,
-    at: usize,
-    generation: u32,
-    label: Label,
-    fate: Mutex<Fate>,
-}
-
-/// The holdings of jobs that this process may have to do with more than once: one for all of it.
-static KNOWN: LazyLock<Mutex<HashMap<(usize, usize, u32), Weak<Holding>>>> = LazyLock::new(Mutex::default);
-
-impl Holding {
-    fn key(&self) -> (usize, usize, u32) {
-        (Arc::as_ptr(self.handle.segment()) as usize, self.at, self.generation)
-    }
-
-    /// Where the message is, and how long.
-    pub(crate) fn message(&self) -> Result<(*mut u8, usize), Error> {
-        self.storage.message(self.handle.segment(), self.at, self.label)
-    }
-
-    fn decide(&self, fate: Fate) {
-        *self.fate.lock().unwrap_or_else(PoisonError::into_inner) = fate;
-    }
-
-    /// Has this process find it again when it gets the same job once more.
-    fn make_known(self: &Arc<Self>) {
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(self.key(), Arc::downgrade(self));
-    }
-}
-
-impl Drop for Holding {
-    fn drop(&mut self) {
-        let key = self.key();
-        if let Ok(mut known) = KNOWN.lock()
-            && known.get(&key).is_some_and(|other| other.strong_count() == 0)
-        {
-            known.remove(&key);
-        }
-        let segment = self.handle.segment();
-        // Not in a fork's child: it is its parent's.
-        if segment.seated() != Some(self.tag) {
-            return;
-        }
-        let Ok(store) = self.storage.store(segment) else { return };
-        match std::mem::replace(self.fate.get_mut().unwrap_or_else(PoisonError::into_inner), Fate::Undecided) {
-            Fate::Undecided => {}
-            Fate::Clear(grip) => store.clear(grip, self.tag),
-            Fate::LetGo => store.let_go(self.at, self.generation, self.tag),
-            Fate::GiveBack(grip) => {
-                store.give_back(grip, self.tag, false);
-            }
-        }
-    }
-}
-
-impl Content {
-    /// The object may go as soon as nothing sees its memory any more: it is freed then.
-    pub(crate) fn clear(&self, store: &Store<'_>, held: Grip, tag: Tag) {
-        match self {
-            Self::Copied(_) => store.clear(held, tag),
-            Self::There(holding) => holding.decide(Fate::Clear(held)),
-        }
-    }
-
-    /// The job is another's.
-    pub(crate) fn let_go(&self, store: &Store<'_>, grip: Grip, tag: Tag) {
-        match self {
-            Self::Copied(_) => store.let_go(grip.at, grip.state.generation(), tag),
-            Self::There(holding) => holding.decide(Fate::LetGo),
-        }
-    }
-
-    /// The job is given back when nothing sees its memory any more.
-    pub(crate) fn give_back_later(&self, grip: Grip) {
-        if let Self::There(holding) = self {
-            holding.decide(Fate::GiveBack(grip));
-        }
-    }
-
-    /// Whether anything else sees its memory, so that it must be kept when others get the job. It is known from then on.
-    pub(crate) fn has_views(&self) -> bool {
-        match self {
-            Self::Copied(_) => false,
-            Self::There(holding) => {
-                let has = Arc::strong_count(holding) > 1;
-                if has {
-                    holding.make_known();
-                }
-                has
-            }
-        }
-    }
 }
 
 impl Depot {
@@ -356,11 +236,11 @@ impl Depot {
             store.abandon(grip, tag);
             return Err(raise(segment, &error));
         }
-        store.label(grip, tag, label, now());
+        store.label(grip, label, now());
         if let Some((lane, number)) = route.reply {
             store.expect_replies(grip, lane, number);
         }
-        let committed = store.commit(&mut self.memory(), route.lane, grip);
+        let committed = store.commit(&mut self.memory(), route.lane, grip, tag);
         match committed {
             Ok(seq) => {
                 self.storage.will_write(segment, grip.at);
@@ -376,6 +256,48 @@ impl Depot {
                 }
             }
         }
+    }
+
+    /// Puts as many of some messages as there is room for now, and tells nobody; returns how many, their bytes, and the last
+    /// number. None of large ones, which let other threads run.
+    pub(crate) fn put_stretch(&self, py: Python<'_>, messages: &[(Message<'_>, u16)]) -> PyResult<(usize, u64, u64)> {
+        let (tag, segment, store) = (self.object.tag()?, self.segment(), self.store()?);
+        let (moment, mut memory) = (now(), self.memory());
+        let (mut bytes, mut last) = (0, 0);
+        for (done, (message, flags)) in messages.iter().enumerate() {
+            let length = message.len();
+            // Whether it is full is said by the commit: to look each time would go over all that nobody was told of.
+            if length > self.storage.longest() || length >= BIG {
+                return Ok((done, bytes, last));
+            }
+            let Some(grip) = store.take_place(&mut memory, tag) else { return Ok((done, bytes, last)) };
+            let reserved = store.reserve(&mut memory, grip, length);
+            let label = reserved.map(|(first, blocks)| Label {
+                length: length as u64,
+                first,
+                blocks,
+                lane: 0,
+                flags: *flags,
+                number: 0,
+            });
+            let seq = label.and_then(|label| {
+                message
+                    .write_to(py, &InJob(&self.storage, segment, grip.at, label))
+                    .and_then(|()| segment.check())
+                    .ok()?;
+                store.label(grip, label, moment);
+                store.commit(&mut memory, 0, grip, tag).ok()
+            });
+            let Some(seq) = seq else {
+                // Whatever it was, one alone tells of it.
+                store.abandon(grip, tag);
+                return Ok((done, bytes, last));
+            };
+            self.storage.will_write(segment, grip.at);
+            bytes += length as u64;
+            last = seq;
+        }
+        Ok((messages.len(), bytes, last))
     }
 
     // Taking
@@ -401,12 +323,43 @@ impl Depot {
     pub(crate) fn try_take(&self, py: Python<'_>, lane: usize, until: u64) -> PyResult<Option<Taken>> {
         let tag = self.object.tag()?;
         self.look_after_the_dead(tag)?;
-        let (segment, store) = (self.segment(), self.store()?);
+        self.take_from(py, &self.store()?, tag, lane, until)
+    }
+
+    /// Takes more jobs, until there are `most` or no more now. Those that could not be read are left out.
+    pub(crate) fn take_more(
+        &self,
+        py: Python<'_>,
+        store: &Store<'_>,
+        tag: Tag,
+        most: usize,
+        taken: &mut Vec<Taken>,
+    ) -> PyResult<()> {
+        while taken.len() < most {
+            match self.take_from(py, store, tag, 0, 0) {
+                Ok(Some(more)) => taken.push(more),
+                Err(error) if taken.is_empty() => return Err(error),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn take_from(
+        &self,
+        py: Python<'_>,
+        store: &Store<'_>,
+        tag: Tag,
+        lane: usize,
+        until: u64,
+    ) -> PyResult<Option<Taken>> {
+        let segment = self.segment();
         let taken = store.take(&mut self.memory(), lane, tag, wall_clock(), until);
         segment.check().map_err(|error| raise(segment, &error))?;
         let Some((grip, seq)) = taken else { return Ok(None) };
         let label = store.jobs()[grip.at].read();
-        match self.content(py, &store, tag, grip, label, until != 0) {
+        match self.content(py, store, tag, grip, label, until != 0) {
             Ok(content) => Ok(Some(Taken { grip, seq, label, content })),
             Err(error) => {
                 // Nobody could read it: neither will the next.
@@ -433,18 +386,13 @@ impl Depot {
         }
         // Before there are any views of it.
         self.storage.message(segment, grip.at, label).map_err(|error| raise(segment, &error))?;
-        let generation = grip.state.generation();
-        if store.is_kept_by(grip, tag) {
-            let key = (Arc::as_ptr(segment) as usize, grip.at, generation);
-            let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner).get(&key).and_then(Weak::upgrade);
-            if let Some(holding) = known {
-                holding.decide(Fate::Undecided);
-                return Ok(Content::There(holding));
-            }
+        if store.is_kept_by(grip, tag)
+            && let Some(holding) = Holding::known(&self.object.handle, grip)
+        {
+            return Ok(Content::There(holding));
         }
         let handle = self.object.handle.again().map_err(|error| raise(segment, &error))?;
-        let fate = Mutex::new(Fate::Undecided);
-        let holding = Arc::new(Holding { handle, storage: self.storage, tag, at: grip.at, generation, label, fate });
+        let holding = Holding::new(handle, self.storage, tag, grip, label);
         if ends {
             holding.make_known();
         }

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use samemap_core::bell::{Attempt, Deadline, Woken};
 use samemap_core::error::Error;
 use samemap_core::lock::Turn;
-use samemap_core::operation::{Asking, Operation, Outcome};
+use samemap_core::operation::{Asking, Operation, Outcome, Wanted};
 use samemap_core::segment::{Handle, Segment};
 
 use crate::arguments::Timeout;
@@ -17,6 +17,9 @@ const FIRST_SLICE: Duration = Duration::from_millis(5);
 
 /// Every further sleep. A death is noticed within one of them, after which the kernel is asked.
 pub(crate) const SLICE: Duration = Duration::from_millis(50);
+
+/// Every further sleep of one who waits for a reply.
+const REPLY_SLICE: Duration = Duration::from_millis(10);
 
 /// How long one waits before others must let it go first.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(4);
@@ -87,7 +90,8 @@ fn drive_on(py: Python<'_>, handle: &Handle, timeout: Timeout, operation: &mut O
         // By the clock, not when a sleep ends by it: others may ring all the time for what this one cannot use.
         asking = Asking { ask: next.is_some_and(Deadline::has_passed), turn };
         if asking.ask {
-            next = Deadline::after(SLICE);
+            // Who waits for a reply wants to know at once.
+            next = Deadline::after(if matches!(operation.wanted, Wanted::Reply(..)) { REPLY_SLICE } else { SLICE });
         }
         if !matches!(slept, Ok(Woken::Rung | Woken::Changed)) {
             segment.stay_guarded();

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use samemap_core::error::Error;
 
-use crate::depot::Holding;
+use crate::holding::Holding;
 use crate::outlet::Held;
 use crate::reception::Pinned;
 use crate::sample::Sample;

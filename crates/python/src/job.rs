@@ -10,9 +10,10 @@ use samemap_core::bell::now;
 use samemap_core::job::Label;
 use samemap_core::queue::{Ended, Grip};
 
-use crate::depot::{Content, Depot, Taken};
+use crate::depot::{Depot, Taken};
 use crate::errors::in_words;
 use crate::exhaustion;
+use crate::holding::Content;
 use crate::participant::{Participant, seconds};
 use crate::queue::end_of;
 
@@ -67,6 +68,7 @@ impl Job {
     pub(crate) fn new(depot: &Arc<Depot>, taken: Taken) -> PyResult<Self> {
         let Taken { grip, seq, label, content } = taken;
         let (tag, store) = (depot.object.tag()?, depot.store()?);
+        store.count_lease(tag);
         let job = &store.jobs()[grip.at];
         let state = Mutex::new(State { is: LEASED, content: Some(content), value: None });
         let (put, origin) = (job.put(), job.origin());
@@ -97,10 +99,11 @@ impl Job {
 
     #[cold]
     fn over(&self, py: Python<'_>, is: &'static str) -> PyErr {
-        if is == LOST {
-            return self.lost(py);
+        match is {
+            LOST => self.lost(py),
+            DONE => PyValueError::new_err(format!("job {} is done: it is leased no more", self.seq)),
+            _ => exhaustion::lease_lost(py, &format!("job {} is {is}: it is leased no more", self.seq)),
         }
-        PyValueError::new_err(format!("job {} is {is}: it is leased no more", self.seq))
     }
 
     /// Ends it as `end` says; what is not leased any more stays as it is.
@@ -130,6 +133,8 @@ impl Job {
             }
             None => {
                 content.let_go(&store, self.grip, self.tag);
+                // This process may still look at what it was given.
+                state.content = Some(content);
                 LOST
             }
         }
@@ -163,6 +168,7 @@ impl Job {
             }
             Ended::Lost => {
                 content.let_go(&store, self.grip, self.tag);
+                state.content = Some(content);
                 LOST
             }
         }
@@ -177,8 +183,9 @@ impl Drop for Job {
 
 #[pymethods]
 impl Job {
-    /// What was put. Arrays in large messages are read-only views of the queue's memory, which stays theirs for as long as
-    /// they live.
+    /// What was put.
+    ///
+    /// Arrays in large messages are read-only views of the queue's memory, which stays theirs for as long as they live.
     #[getter]
     fn value(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let content = {
@@ -244,8 +251,7 @@ impl Job {
     /// Say that it is done. Saying so twice is fine.
     ///
     /// Raises:
-    ///     LeaseLost: Its time was over, and it was given to others.
-    ///     ValueError: It was given back.
+    ///     LeaseLost: Its time was over, and it was given to others; or it was given back.
     fn done(&self, py: Python<'_>) -> PyResult<()> {
         match self.end(|state| self.acknowledge(state)) {
             DONE => self.depot.object.check(),
@@ -269,7 +275,7 @@ impl Job {
     ///
     /// Raises:
     ///     LeaseLost: Its time was over, and it was given to others.
-    ///     ValueError: It is done, or was given back.
+    ///     ValueError: It is done.
     fn bury(&self, py: Python<'_>) -> PyResult<()> {
         match self.end(|state| self.return_it(state, true)) {
             BURIED => Ok(()),
@@ -284,7 +290,7 @@ impl Job {
     ///
     /// Raises:
     ///     LeaseLost: Its time was over, and it was given to others.
-    ///     ValueError: It is done, or was given back; or the number makes no sense.
+    ///     ValueError: It is done, or the number makes no sense.
     fn extend(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
         let until = end_of(Some(seconds))?;
         let is = self.state().is;
@@ -322,17 +328,15 @@ impl Job {
 }
 
 /// A job that was delivered as often as it may be, or could not be read.
-///
-/// Attributes:
-///     seq: The number of the job in its queue.
-///     attempt: How often it was delivered.
 #[pyclass(frozen, module = "samemap")]
 pub(crate) struct DeadLetter {
     depot: Arc<Depot>,
     grip: Grip,
     label: Label,
+    /// The number of the job in its queue, from 1.
     #[pyo3(get)]
     seq: u64,
+    /// How often it was delivered.
     #[pyo3(get)]
     attempt: u32,
     put: u64,
@@ -383,7 +387,12 @@ impl DeadLetter {
     ///     Whether it was still there.
     fn discard(&self) -> PyResult<bool> {
         let tag = self.depot.object.tag()?;
-        Ok(self.depot.store()?.discard(self.grip, tag))
+        let store = self.depot.store()?;
+        let held = store.take_dead(self.grip, tag);
+        if let Some(held) = held {
+            store.release(held);
+        }
+        Ok(held.is_some())
     }
 
     fn __repr__(&self) -> String {

@@ -3,13 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::Borrowed;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use samemap_core::error::Error;
 use samemap_core::operation::{Operation, Wanted};
 use samemap_core::spin::Spin;
 use samemap_core::topic;
 
-use crate::arguments::Timeout;
+use crate::arguments::{Seq, Timeout};
 use crate::callback;
 use crate::drive::{check_open, drive, look, raise};
 use crate::exhaustion;
@@ -22,6 +23,9 @@ use crate::segment::Segment;
 
 /// How often one looks for the newest value while its number stays the same, before it is said not to be there.
 const PATIENCE: u32 = 1000;
+
+/// Numbers are told apart if they are not further from each other than this: see `Channel::is_news`.
+const FURTHEST: u64 = 1 << 43;
 
 /// What to return instead of raising; `None` when nothing was given, not even Python's ``None``.
 struct Fallback(Option<Py<PyAny>>);
@@ -99,14 +103,34 @@ impl Latest {
         Ok(drive(py, handle, timeout, &mut operation)?.is_some())
     }
 
-    fn newer(&self, seq: Option<u64>) -> u64 {
-        seq.unwrap_or_else(|| self.seen.load(Ordering::Relaxed)).saturating_add(1)
+    /// The number from which on values are newer than number `seq`, or than the last that was got here.
+    #[inline]
+    fn newer(&self, seq: Option<Seq>) -> PyResult<u64> {
+        match seq {
+            None => Ok(self.seen.load(Ordering::Relaxed).saturating_add(1)),
+            Some(Seq(seq)) if seq < FURTHEST => Ok(seq + 1),
+            Some(Seq(seq)) => self.newer_by_far(seq),
+        }
+    }
+
+    #[cold]
+    fn newer_by_far(&self, seq: u64) -> PyResult<u64> {
+        check_open(&self.outlet.object.handle)?;
+        let newest = self.outlet.channel()?.newest();
+        self.outlet.object.check()?;
+        let most = newest.saturating_add(FURTHEST - 1);
+        if seq > most {
+            return Err(PyValueError::new_err(format!(
+                "seq is 0 to {most}, not {seq}: the newest value is number {newest}, and one that far ahead never comes"
+            )));
+        }
+        Ok(seq.saturating_add(1))
     }
 
     /// What `samemap.wait` waits for.
     pub(crate) fn operation(&self) -> PyResult<Operation> {
         self.outlet.object.tag()?;
-        Ok(self.outlet.object.operation(Wanted::Message(self.newer(None))))
+        Ok(self.outlet.object.operation(Wanted::Message(self.newer(None)?)))
     }
 
     pub(crate) fn handle(&self) -> &samemap_core::segment::Handle {
@@ -238,7 +262,7 @@ impl Latest {
     ///     Empty: None was set in time; a ``queue.Empty`` and a ``TimeoutError``.
     ///     KeyboardInterrupt: Ctrl-C, at once; likewise whatever another signal handler raises.
     ///     SegmentTruncated: Somebody truncated the file.
-    ///     ValueError: It is closed, also by another thread meanwhile; or the timeout makes no sense.
+    ///     ValueError: It is closed, also by another thread meanwhile; or ``seq`` or the timeout makes no sense.
     ///
     /// Example:
     ///     >>> from samemap import Latest
@@ -249,8 +273,8 @@ impl Latest {
     ///     >>> latest.wait_newer(seen)
     ///     b'2'
     #[pyo3(signature = (seq = None, timeout = None))]
-    fn wait_newer(&self, py: Python<'_>, seq: Option<u64>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
-        let (timeout, from) = (Timeout::new(timeout)?, self.newer(seq));
+    fn wait_newer(&self, py: Python<'_>, seq: Option<Seq>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
+        let (timeout, from) = (Timeout::new(timeout)?, self.newer(seq)?);
         let mut over = false;
         loop {
             if let Some(found) = self.find(py, from)? {
@@ -264,9 +288,9 @@ impl Latest {
     }
 
     /// Begin to wait for a value newer than one, for a task.
-    fn _begin_newer(&self, seq: Option<u64>) -> PyResult<Pending> {
+    fn _begin_newer(&self, seq: Option<Seq>) -> PyResult<Pending> {
         self.outlet.object.tag()?;
-        let operation = self.outlet.object.operation(Wanted::Message(self.newer(seq)));
+        let operation = self.outlet.object.operation(Wanted::Message(self.newer(seq)?));
         Pending::new(&self.outlet.object.handle, operation, |_, _| Ok(true))
     }
 

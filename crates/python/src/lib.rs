@@ -14,6 +14,7 @@ mod errors;
 mod event;
 mod exhaustion;
 mod frames;
+mod holding;
 mod index;
 mod job;
 mod latest;
@@ -25,6 +26,7 @@ mod pages;
 mod participant;
 mod pending;
 mod pickling;
+mod putting;
 mod queue;
 mod readwrite;
 mod reception;
@@ -33,6 +35,7 @@ mod rlock;
 mod sample;
 mod segment;
 mod semaphore;
+mod service;
 mod several;
 mod stats;
 mod subscription;
@@ -41,6 +44,7 @@ mod topic;
 mod view;
 mod wait;
 mod words;
+mod workload;
 
 /// The compiled half of samemap: mapped bytes, the bus-error guard, and futex waits.
 #[pymodule(gil_used = false)]
@@ -85,6 +89,8 @@ mod _core {
     use super::segment::{Segment, leave_all};
     #[pymodule_export]
     use super::semaphore::Semaphore;
+    #[pymodule_export]
+    use super::service::{Call, Request, Service};
     #[pymodule_export]
     use super::several::{begin_wait, wait_any};
     #[pymodule_export]

@@ -1,15 +1,14 @@
 //! `samemap._core.Queue`, the base of `samemap.Queue`.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use samemap_core::atomic::monotonic;
-use samemap_core::job::Phase;
 use samemap_core::operation::Wanted;
-use samemap_core::queue::Shut;
+use samemap_core::queue::{Shut, Store};
+use samemap_core::tag::Tag;
 
 use crate::arguments::Timeout;
 use crate::depot::{Depot, Route, Taken};
@@ -17,9 +16,10 @@ use crate::drive::{drive, raise};
 use crate::exhaustion;
 use crate::job::{DeadLetter, Job};
 use crate::object::closing;
-use crate::participant::seconds;
 use crate::pending::Pending;
+use crate::putting::Putting;
 use crate::segment::Segment;
+use crate::workload::{JobRow, TotalsRow, WorkerRow};
 
 /// Jobs from many to many; `samemap.Queue` adds names, codecs and more.
 #[pyclass(subclass, frozen, weakref, module = "samemap._core")]
@@ -29,20 +29,10 @@ pub(crate) struct Queue {
 
 closing!(Queue, depot.object);
 
-/// A job: place, number, state, tag, attempt, bytes, put, taken, seconds left of the lease, lane.
-pub(crate) type JobRow = (usize, u64, &'static str, u32, u32, u64, f64, f64, Option<f64>, u16);
-
-/// A worker: tag, puts, jobs taken out, those of them that are done, returned, bytes.
-pub(crate) type WorkerRow = (u32, u64, u64, u64, u64, u64);
-
-/// Puts, jobs taken out, those of them that are done, returned, bytes, depth, leased, held, dead letters, free places, free
-/// bytes.
-pub(crate) type TotalsRow = (u64, u64, u64, u64, u64, usize, usize, usize, usize, usize, usize);
-
 /// The end of a lease, on the monotonic clock in nanoseconds; 0 for never.
 pub(crate) fn end_of(lease_time: Option<f64>) -> PyResult<u64> {
     let Some(time) = lease_time else { return Ok(0) };
-    if !(time > 0.0) {
+    if time.is_nan() || time <= 0.0 {
         return Err(PyValueError::new_err(format!("lease_time is a number of seconds above 0, or None, not {time}")));
     }
     #[expect(
@@ -57,112 +47,6 @@ fn waits(block: bool, timeout: Option<f64>) -> PyResult<Timeout> {
     if block { Timeout::new(timeout) } else { Ok(Timeout::Now) }
 }
 
-impl Depot {
-    pub(crate) fn job_rows(&self) -> PyResult<Vec<JobRow>> {
-        self.check_open()?;
-        let moment = monotonic();
-        let rows = self.store()?.jobs().iter().enumerate().filter_map(|(at, job)| {
-            let (state, label) = (job.state(), job.read());
-            let called = match state.phase() {
-                Phase::Free => return None,
-                Phase::Filling => "filling",
-                Phase::Ready => "ready",
-                Phase::Leased => "leased",
-                Phase::Held => "held",
-                Phase::Dead => "dead",
-            };
-            let left = job.until().filter(|_| state.phase() == Phase::Leased).map(|until| {
-                #[expect(clippy::cast_precision_loss, reason = "seconds are a float, as everywhere in Python")]
-                let left = until.cast_signed().wrapping_sub(moment.cast_signed()) as f64 / 1e9;
-                left
-            });
-            let tag = state.tag().map_or(0, |tag| tag.word());
-            let taken = if matches!(state.phase(), Phase::Leased | Phase::Held) { seconds(job.taken()) } else { 0.0 };
-            Some((
-                at,
-                job.seq(),
-                called,
-                tag,
-                state.attempt(),
-                label.length,
-                seconds(job.put()),
-                taken,
-                left,
-                label.lane,
-            ))
-        });
-        let rows = rows.collect();
-        self.object.check()?;
-        Ok(rows)
-    }
-
-    pub(crate) fn worker_rows(&self) -> PyResult<Vec<WorkerRow>> {
-        self.check_open()?;
-        let rows = self.store()?.work().map(|work| {
-            let tag = work.tag.map_or(0, |tag| tag.word());
-            // What was leased is taken out when it is done.
-            let (gets, done) = (work.gets.wrapping_add(work.acknowledged), work.done.wrapping_add(work.acknowledged));
-            (tag, work.puts, gets, done, work.returned, work.bytes)
-        });
-        let rows = rows.collect();
-        self.object.check()?;
-        Ok(rows)
-    }
-
-    pub(crate) fn totals_row(&self) -> PyResult<TotalsRow> {
-        self.check_open()?;
-        let store = self.store()?;
-        let rows = self.worker_rows()?;
-        let sum = |of: fn(&WorkerRow) -> u64| rows.iter().map(of).fold(0, u64::wrapping_add);
-        let (puts, gets, done) = (sum(|row| row.1), sum(|row| row.2), sum(|row| row.3));
-        let (returned, bytes) = (sum(|row| row.4), sum(|row| row.5));
-        let totals = store.totals();
-        let free = totals.free_blocks * store.shape().block_size;
-        self.object.check()?;
-        Ok((
-            puts,
-            gets,
-            done,
-            returned,
-            bytes,
-            totals.depth,
-            totals.leased,
-            totals.held,
-            totals.dead,
-            totals.free,
-            free,
-        ))
-    }
-}
-
-/// Jobs that were put, and of which nobody was told yet.
-#[derive(Default)]
-struct Untold {
-    jobs: Cell<u64>,
-    bytes: Cell<u64>,
-    last: Cell<u64>,
-}
-
-impl Untold {
-    /// One more; returns how many.
-    fn add(&self, seq: u64, bytes: usize) -> u64 {
-        self.jobs.set(self.jobs.get() + 1);
-        self.bytes.set(self.bytes.get() + bytes as u64);
-        self.last.set(seq);
-        self.jobs.get()
-    }
-
-    fn tell(&self, depot: &Depot) -> PyResult<()> {
-        let jobs = self.jobs.take();
-        if jobs > 0 {
-            let store = depot.store()?;
-            store.announce(0, self.last.get(), jobs > 1);
-            store.count_puts(depot.object.tag()?, jobs, self.bytes.take());
-        }
-        Ok(())
-    }
-}
-
 impl Queue {
     #[inline]
     fn put_one(&self, py: Python<'_>, value: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<()> {
@@ -171,22 +55,21 @@ impl Queue {
         Ok(())
     }
 
-    /// Makes the object of a job that was taken, and ends the job. What cannot be made becomes a dead letter.
+    /// Makes the object of a job that was taken and counted, and ends the job. What cannot be made becomes a dead letter.
     #[inline]
-    fn finish(&self, py: Python<'_>, taken: &Taken) -> PyResult<Py<PyAny>> {
-        let tag = self.depot.object.tag()?;
+    fn finish(&self, py: Python<'_>, store: &Store<'_>, tag: Tag, taken: &Taken) -> PyResult<Py<PyAny>> {
         let Taken { grip, label, content, seq } = taken;
-        let store = self.depot.store()?;
         let value = self.depot.value(py, content, label.flags).inspect_err(|error| {
             store.put_away(*grip, tag, content.has_views());
+            store.count_done(tag);
             let note = format!("job {seq} is among the dead letters now, because it could not be brought back");
             // The error itself matters more.
             let _ = error.value(py).call_method1("add_note", (note,));
         })?;
-        store.count_get(tag);
-        match store.acknowledge(*grip, tag) {
-            Some(held) => content.clear(&store, held, tag),
-            None => content.let_go(&store, *grip, tag),
+        match store.finish(*grip, *label, tag) {
+            Some(None) => {}
+            Some(Some(held)) => content.clear(store, held, tag),
+            None => content.let_go(store, *grip, tag),
         }
         Ok(value)
     }
@@ -194,7 +77,11 @@ impl Queue {
     #[inline]
     fn get_one(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Py<PyAny>> {
         let taken = self.depot.take(py, timeout, || 0)?;
-        self.finish(py, &taken)
+        let (store, tag) = (self.depot.store()?, self.depot.object.tag()?);
+        store.count_gets(tag, 1);
+        let value = self.finish(py, &store, tag, &taken);
+        store.tell_freed();
+        value
     }
 }
 
@@ -307,14 +194,15 @@ impl Queue {
     /// Put many jobs into the queue, which costs less than one by one.
     ///
     /// Args:
-    ///     values: What `put` takes, in any iterable. One more than could be put may have been taken from it.
+    ///     values: What `put` takes, in any iterable; a list is quickest.
     ///     timeout: Seconds to wait in all while it is full; ``None`` waits for ever.
     ///
     /// Returns:
     ///     How many were put: fewer than all when the time was over before.
     ///
     /// Raises:
-    ///     Full: Not one could be put in time; a ``queue.Full`` and a ``TimeoutError``.
+    ///     Full: Not one could be put in time; a ``queue.Full`` and a ``TimeoutError``. Of an iterator also when some were:
+    ///         ``published`` says how many, and ``unpublished`` has what was taken from it and not put.
     ///     ShutDown: The queue was shut down.
     ///     TypeError: One is not what the queue takes; those before it were put.
     ///     ValueError: It is closed, or a message is larger than any can be; those before it were put.
@@ -326,30 +214,11 @@ impl Queue {
     ///     (100, 100)
     #[pyo3(signature = (values, timeout = None))]
     fn put_many(&self, py: Python<'_>, values: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<usize> {
-        /// So many at once, before those who wait are told.
-        const STRETCH: u64 = 64;
         let timeout = Timeout::new(timeout)?;
-        let depot = &self.depot;
-        let mut done = 0;
-        let untold = Untold::default();
-        let mut put = || -> PyResult<()> {
-            for value in values.try_iter()? {
-                let (message, flags) = depot.message(&value?)?;
-                let route = Route { flags, ..Route::default() };
-                let put = depot.put_quietly(py, &message, route, timeout, || untold.tell(depot))?;
-                let Some((_, seq)) = put else { break };
-                done += 1;
-                if untold.add(seq, message.len()) == STRETCH {
-                    untold.tell(depot)?;
-                    py.check_signals()?;
-                }
-            }
-            Ok(())
-        };
-        let put = put();
-        untold.tell(depot)?;
-        match put {
-            Err(error) if done > 0 && exhaustion::is_full(py, &error) => Ok(done),
+        let (done, ended) = Putting::new(&self.depot, timeout).all(py, values)?;
+        match ended {
+            // What was not put is still the caller's, who knows how many were.
+            Err(error) if done > 0 && values.hasattr("__getitem__")? && exhaustion::is_full(py, &error) => Ok(done),
             Err(error) => Err(error),
             Ok(()) => Ok(done),
         }
@@ -366,7 +235,7 @@ impl Queue {
     ///
     /// Raises:
     ///     Empty: None came in time; a ``queue.Empty`` and a ``TimeoutError``.
-    ///     Exception: As from `get`; those before it are lost with it only if it was the first.
+    ///     Exception: As from `get`, if there is only one; else one that cannot be brought back is a dead letter, and left out.
     ///     ShutDown: The queue was shut down, and is empty.
     ///     ValueError: It is closed, or ``max`` is below 1.
     ///
@@ -382,15 +251,28 @@ impl Queue {
         if max < 1 {
             return Err(PyValueError::new_err(format!("max is the number of jobs to take, 1 or more, not {max}")));
         }
+        /// So many at once, before signals are looked at.
+        const STRETCH: usize = 256;
         let found = PyList::empty(py);
-        found.append(self.get_one(py, Timeout::new(timeout)?)?)?;
-        for _ in 1..max {
-            let Some(taken) = self.depot.try_take(py, 0, 0)? else { break };
-            match self.finish(py, &taken) {
-                Ok(value) => found.append(value)?,
-                // It is a dead letter now: those before it are not lost with it.
-                Err(_) => break,
+        let mut first = Some(self.depot.take(py, Timeout::new(timeout)?, || 0)?);
+        let mut left = usize::try_from(max).unwrap_or(usize::MAX);
+        while left > 0 {
+            let (store, tag) = (self.depot.store()?, self.depot.object.tag()?);
+            let mut taken: Vec<Taken> = first.take().into_iter().collect();
+            self.depot.take_more(py, &store, tag, left.min(STRETCH), &mut taken)?;
+            store.count_gets(tag, taken.len() as u64);
+            left = if taken.len() < STRETCH { 0 } else { left - taken.len() };
+            let is_only = found.is_empty() && taken.len() == 1;
+            for each in &taken {
+                match self.finish(py, &store, tag, each) {
+                    Ok(value) => found.append(value)?,
+                    Err(error) if is_only => return Err(error),
+                    // It is a dead letter now: the others are not lost with it.
+                    Err(_) => {}
+                }
             }
+            store.tell_freed();
+            py.check_signals()?;
         }
         Ok(found.unbind())
     }
@@ -584,7 +466,7 @@ impl Queue {
     /// Shut the queue down, for all processes and for good: nothing can be put any more.
     ///
     /// Args:
-    ///     immediate: Nothing can be taken any more, either: what is left stays where it is. Else `get` and `lease` raise as
+    ///     immediate: Nothing can be taken any more, either: what waits is thrown away. Else `get` and `lease` raise as
     ///         soon as it is empty.
     ///
     /// Raises:
@@ -601,7 +483,11 @@ impl Queue {
     #[pyo3(signature = (immediate = false))]
     fn shutdown(&self, immediate: bool) -> PyResult<()> {
         self.depot.object.tag()?;
-        self.depot.store()?.shut_down(immediate);
+        let store = self.depot.store()?;
+        store.shut_down(immediate);
+        if immediate {
+            store.throw_away(self.depot.object.tag()?);
+        }
         self.depot.object.check()
     }
 
@@ -609,7 +495,9 @@ impl Queue {
     #[getter]
     fn is_shut_down(&self) -> PyResult<bool> {
         self.depot.check_open()?;
-        Ok(self.depot.store()?.shut() != Shut::Open)
+        let is_shut = self.depot.store()?.shut() != Shut::Open;
+        self.depot.object.check()?;
+        Ok(is_shut)
     }
 
     fn _jobs(&self) -> PyResult<Vec<JobRow>> {

@@ -148,6 +148,10 @@ impl Sample {
 
     /// Let go of its slot as soon as no view of it lives. Releasing twice is fine.
     ///
+    /// Whoever asks it for its bare bytes, as ``hashlib``, ``write()``, ``send()`` and ``np.ndarray(buffer=sample)`` do,
+    /// may go on reading them for as long as the sample lives, without a view that says so; then releasing does nothing,
+    /// and the slot waits for the end of the sample itself. Give those ``memoryview(sample)``.
+    ///
     /// Example:
     ///     >>> from samemap import Topic
     ///     >>> topic = Topic(max_message=10_000)

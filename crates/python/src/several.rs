@@ -20,6 +20,7 @@ use crate::queue::Queue;
 use crate::readwrite::ReadWriteLock;
 use crate::rlock::RLock;
 use crate::semaphore::Semaphore;
+use crate::service::Service;
 use crate::subscription::Subscription;
 
 /// What can be waited for together with others.
@@ -33,6 +34,7 @@ enum Waitable<'py> {
     Subscription(Bound<'py, Subscription>),
     Latest(Bound<'py, Latest>),
     Queue(Bound<'py, Queue>),
+    Service(Bound<'py, Service>),
 }
 
 impl Waitable<'_> {
@@ -46,6 +48,7 @@ impl Waitable<'_> {
             Self::Subscription(subscription) => &subscription.get().handle,
             Self::Latest(latest) => latest.get().handle(),
             Self::Queue(queue) => &queue.get().depot.object.handle,
+            Self::Service(service) => &service.get().requests.object.handle,
         }
     }
 
@@ -60,6 +63,7 @@ impl Waitable<'_> {
             Self::Subscription(subscription) => subscription.get().operation()?,
             Self::Latest(latest) => latest.get().operation()?,
             Self::Queue(queue) => queue.get().depot.object.operation(Wanted::Job(0)),
+            Self::Service(service) => service.get().requests.object.operation(Wanted::Job(0)),
             Self::Event(event) => event.get().object.operation(Wanted::Event(event.get().generation()?)),
         })
     }

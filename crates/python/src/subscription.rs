@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyList, PyTuple};
 use samemap_core::bell::now;
 use samemap_core::error::Error;
 use samemap_core::operation::{Operation, Wanted};
@@ -16,6 +16,7 @@ use samemap_core::subscriber::Policy;
 use samemap_core::topic::{self, audience::Start};
 
 use crate::arguments::Timeout;
+use crate::callback;
 use crate::drive::{check_open, drive, look, raise};
 use crate::exhaustion;
 use crate::outlet::Outlet;
@@ -346,9 +347,9 @@ impl Subscription {
         self.next(py)?.ok_or_else(|| self.empty(py, Timeout::Now))
     }
 
-    fn __iter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
-        slf.get().check_open()?;
-        Ok(slf)
+    /// Of a closed one too: it ends at once, as ``async for`` does.
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
@@ -394,23 +395,26 @@ impl Subscription {
         Ok(list.unbind())
     }
 
-    /// Fill a buffer with messages of so many bytes each, one behind the other, and wait for one at least; return how many.
-    fn _recv_into(
+    /// Copy the messages that are there, of so many bytes each, and wait for one at least; return what `make` made for as
+    /// many as there can be, and how many it has.
+    fn _recv_rows<'py>(
         &self,
-        py: Python<'_>,
-        rows: &Bound<'_, PyAny>,
+        py: Python<'py>,
+        make: &Bound<'py, PyAny>,
+        most: usize,
         each: usize,
         timeout: Option<f64>,
-    ) -> PyResult<usize> {
+    ) -> PyResult<(Bound<'py, PyAny>, usize)> {
         let timeout = Timeout::new(timeout)?;
-        let mut rows = Writable::new(rows)?;
         let mut over = false;
         loop {
+            let made = callback::call(make, &PyTuple::new(py, [most.min(self.within_reach()?)])?)?;
+            let mut rows = Writable::new(&made)?;
             match self.fill(&mut rows, each)? {
-                0 if rows.len() < each.max(1) => return Ok(0),
+                0 if rows.len() < each.max(1) => return Ok((made, 0)),
                 0 if over => return Err(self.empty(py, timeout)),
                 0 => over = self.wait_once(py, timeout)?,
-                count => return Ok(count),
+                count => return Ok((made, count)),
             }
         }
     }
@@ -494,6 +498,15 @@ impl Drop for Subscription {
 }
 
 impl Subscription {
+    /// How many messages it can get now, at most; 1 where there is none.
+    fn within_reach(&self) -> PyResult<usize> {
+        self.check_open()?;
+        let outlet = self.outlet();
+        let newest = outlet.channel()?.newest();
+        let lag = newest.saturating_add(1).saturating_sub(self.state().cursor);
+        Ok(usize::try_from(lag).unwrap_or(usize::MAX).clamp(1, outlet.arrangement.shape().slots))
+    }
+
     /// Copies messages of `each` bytes into the rows; returns how many.
     fn fill(&self, rows: &mut Writable, each: usize) -> PyResult<usize> {
         self.check_open()?;

@@ -17,7 +17,9 @@ from .locks import locks
 from .publish import publish
 from .rates import bandwidth, rate
 from .read import read
+from .top import top
 from .view import view
+from .why import why
 from .write import write
 
 __all__ = ["commands", "main"]
@@ -43,7 +45,9 @@ Topics:
 
 \b
 Something hangs?
+  samemap top
   samemap locks
+  samemap why last
   samemap doctor
 """
 
@@ -70,7 +74,7 @@ def commands(ctx: click.Context) -> None:
 
 TOPICS = (echo, publish, rate, bandwidth, delay, view)
 
-for command in (write, read, list_regions, stat, hexdump, resize, remove, *TOPICS, locks, doctor):
+for command in (write, read, list_regions, stat, hexdump, resize, remove, *TOPICS, top, locks, why, doctor):
     commands.add_command(command)
 
 

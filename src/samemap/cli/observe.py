@@ -13,8 +13,9 @@ from .. import _core
 from ..aio import FIRST_TASK
 from .display import iso_time
 from .segments import problem_of, trouble
+from .slots import read_tables
 
-__all__ = ["UNREAD", "Hold", "Sight", "Waiter", "observe", "pid_namespace"]
+__all__ = ["UNREAD", "Hold", "Sight", "Waiter", "is_here", "observe", "pid_namespace"]
 
 
 #: What happens to a lock whose holder died.
@@ -147,11 +148,11 @@ class _Place(NamedTuple):
         when = since if since is not None and 0 < since <= time.time() + 1 else None
         if found is None:
             return Hold(None, "", None, False, True, when, amount, None, role, on_death)
-        is_here = _is_here(found, self.here)
+        here = is_here(found, self.here)
         # Above the kernel's number of a thread stands one of its process; tasks have greater ones.
         low = thread & 0xFFFF_FFFF if thread else 0
         number = low if 0 < low < FIRST_TASK else None
-        who = (found.pid, found.command, found.user, found.alive, is_here)
+        who = (found.pid, found.command, found.user, found.alive, here)
         return Hold(*who, when, amount, number, role, on_death)
 
     def holder(self, held: tuple[int, float, int] | None, role: str = "holder") -> tuple[Hold, ...]:
@@ -168,7 +169,7 @@ class _Place(NamedTuple):
         return tuple(self._waiter(found, count) for found, count in known if found is not None and found.alive)
 
     def _waiter(self, found: _core.Participant, count: int) -> Waiter:
-        return Waiter(found.pid, found.command, _is_here(found, self.here), count)
+        return Waiter(found.pid, found.command, is_here(found, self.here), count)
 
 
 def pid_namespace() -> int:
@@ -180,8 +181,15 @@ def pid_namespace() -> int:
         return 0
 
 
-def _is_here(participant: _core.Participant, here: int) -> bool:
-    return 0 in (here, participant._pid_namespace) or participant._pid_namespace == here
+def is_here(participant: _core.Participant, here: int | None = None) -> bool:
+    """Tell whether a participant's pid means the same process here.
+
+    Args:
+        participant: It.
+        here: The inode of this process's pid namespace, where that is known already.
+    """
+    own = pid_namespace() if here is None else here
+    return 0 in (own, participant._pid_namespace) or participant._pid_namespace == own
 
 
 def observe(segment: _core.Segment) -> Iterator[Sight]:
@@ -286,9 +294,10 @@ def _look_at_topic(place: _Place) -> Sight:
         newest, slots = topic.seq, topic.slots
         loaned, pinned = topic._counts()
         rows = topic._subscribers()
+    since = read_tables(place.segment, place.offset).pinned_since() if pinned else {}
     held = tuple(
-        place.hold(tag, "next publisher takes them back", amount=pins, role="subscriber")
-        for tag, _, _, _, _, pins, _, _ in rows
+        place.hold(tag, "next publisher takes them back", since.get((tag, joined)), amount=pins, role="subscriber")
+        for tag, _, _, _, _, pins, joined, _ in rows
         if pins
     )
     # Publishers wait for it now: all that there is room for is unread.

@@ -23,14 +23,16 @@ INTRODUCTION = f"""\
 `samemap` and `python -m samemap` are the same command.
 It needs no more than the base install:
 only `echo`, `pub` and `view` need what a topic's messages do,
-which is numpy for arrays and msgspec for objects of a type; and `view --output` needs Pillow.
+which is numpy for arrays and msgspec for objects of a type; `view --output` needs Pillow;
+and the screen of `top` needs textual.
 
 ## What holds for all commands
 
 - Errors are one line on standard error: the command, the object, what disagrees, and the cure.
 - The exit status is 0 on success, 1 after an error, 2 when the command line makes no sense,
   and 130 after Ctrl-C.
-  `doctor` ends with 1 while something remains to be mended.
+  `doctor` ends with 1 while something remains to be mended;
+  `locks`, `top` and `why`, when there is a segment that they cannot look at.
 - A command whose output nobody reads any more (`| head -1`) ends quietly with status 0;
   `read --follow`, `echo`, `hz` and the like do so at their next look.
 - `--json` prints one object per line, with sizes in bytes and times in ISO 8601.

@@ -1,9 +1,9 @@
 //! What consumers do with what they have taken: acknowledging, giving back, going on for longer; and the replies to calls.
 
-use super::{Grip, Memory, Store};
+use super::{Grip, Memory, Shut, Store};
 use crate::atomic::{Ordering, fence};
 use crate::bell::Attempt;
-use crate::job::{Job, Phase, State};
+use crate::job::{Job, Label, Phase, State};
 use crate::tag::{Caller, Tag};
 
 /// How it ended for a job that a consumer had.
@@ -27,6 +27,21 @@ pub enum Answer {
 }
 
 impl<'a> Store<'a> {
+    /// Throws away what waits in the first lane.
+    pub fn throw_away(&self, me: Tag) {
+        while let Some((found, seq)) = self.look(0) {
+            if self.jobs[found.at].change(found.state, found.state.held(me)) {
+                self.raise_head(0, seq, seq.saturating_add(1));
+                self.release(Grip { at: found.at, state: found.state.held(me) });
+            }
+        }
+        while let Some(found) = self.oldest_returned() {
+            if self.jobs[found.at].change(found.state, found.state.held(me)) {
+                self.release(Grip { at: found.at, state: found.state.held(me) });
+            }
+        }
+    }
+
     // Ending
 
     /// Tells those who wait until all is done, if there is nothing left to take: else whoever takes that tells them.
@@ -44,58 +59,82 @@ impl<'a> Store<'a> {
         self.jobs[grip.at].change(grip.state, held).then_some(Grip { at: grip.at, state: held })
     }
 
-    /// Frees a job that `me` holds and has no views of.
+    /// Ends a job that `me` has leased, and frees it at once if that is one step; else says how it is held, to be
+    /// [cleared](Self::clear). `None`: the lease was lost.
     #[inline]
-    pub fn clear(&self, grip: Grip, me: Tag) {
-        let kept_by = self.jobs[grip.at].keeper(grip.state.generation()).filter(|keeper| *keeper != me);
-        if let Some(grip) = kept_by.map_or(Some(grip), |keeper| self.leave_to(grip, keeper)) {
-            let label = self.jobs[grip.at].read();
-            self.jobs[grip.at].forget();
-            if label.blocks != 0 {
-                self.free_run(grip, label.first, label.blocks);
-            }
-            self.free_place(grip);
-        }
-    }
-
-    /// Frees a job that `me` holds for others, or for itself as it was before: whoever has views of it keeps it, `me` too. Not
-    /// by its label, which may be that of the job before.
-    #[cold]
-    pub(super) fn clear_by_name(&self, grip: Grip) {
-        let keeper = self.jobs[grip.at].keeper(grip.state.generation());
-        if let Some(grip) = keeper.map_or(Some(grip), |keeper| self.leave_to(grip, keeper)) {
-            self.jobs[grip.at].forget();
-            self.free_all(grip);
-            self.free_place(grip);
-        }
-    }
-
-    /// Leaves a job in the caller's hands to who has views of it; returns it if there are none any more.
-    #[cold]
-    fn leave_to(&self, grip: Grip, keeper: Tag) -> Option<Grip> {
+    pub fn finish(&self, grip: Grip, label: Label, me: Tag) -> Option<Option<Grip>> {
         let job = &self.jobs[grip.at];
-        let (theirs, mine) = (grip.state.left(keeper), grip.state.going());
-        if !job.change(grip.state, theirs) {
-            return None;
+        if label.blocks != 0 || job.keeper(grip.state.generation()).is_some() {
+            return self.acknowledge(grip, me).map(Some);
         }
-        // SeqCst: and then looks whether they still keep it, as they cease to keep it and then look whether it is theirs.
-        fence(Ordering::SeqCst);
-        let is_kept = job.keeper(theirs.generation()) == Some(keeper);
-        (!is_kept && job.change(theirs, mine)).then_some(Grip { at: grip.at, state: mine })
+        // Nobody guesses from here on that there are views: that is done for leases that end by themselves.
+        job.change(grip.state, grip.state.free_again()).then_some(None)
     }
 
+    /// Tells those who wait for room, or until all is done, that jobs were freed.
     #[inline(always)]
-    fn free_place(&self, grip: Grip) {
-        self.jobs[grip.at].change(grip.state, grip.state.free_again());
+    pub fn tell_freed(&self) {
         self.queue.room.ring_behind_exchange();
         self.tell_finished();
     }
 
-    /// Counts a job that `me` has got. Before it is acknowledged.
+    /// Frees a job that `me` holds and has no views of.
+    #[inline]
+    pub fn clear(&self, grip: Grip, me: Tag) {
+        self.free_or_leave(grip, Some(me), false);
+    }
+
+    /// Frees a job that the caller holds; its process may have views from before.
+    pub fn release(&self, grip: Grip) {
+        self.free_or_leave(grip, None, false);
+    }
+
+    /// As [`release`](Self::release), of one that a dead one had: its label may be half written, and its blocks half freed.
+    pub(super) fn recover(&self, grip: Grip) {
+        self.free_or_leave(grip, None, true);
+    }
+
+    #[inline]
+    fn free_or_leave(&self, grip: Grip, without_views: Option<Tag>, thoroughly: bool) {
+        let job = &self.jobs[grip.at];
+        let mut grip = grip;
+        if let Some(keeper) = job.keeper(grip.state.generation())
+            && Some(keeper) != without_views
+        {
+            let theirs = grip.state.left(keeper);
+            if !job.change(grip.state, theirs) {
+                return;
+            }
+            // SeqCst: and then looks whether they still keep it, as they cease to keep it and then look whether it is theirs.
+            fence(Ordering::SeqCst);
+            if job.keeper(theirs.generation()) == Some(keeper) || !job.change(theirs, grip.state.going()) {
+                return;
+            }
+            grip.state = grip.state.going();
+        }
+        let label = job.read();
+        if thoroughly {
+            self.free_all(grip);
+        } else if label.blocks != 0 {
+            self.free_run(grip, label.first, label.blocks);
+        }
+        job.change(grip.state, grip.state.free_again());
+        self.tell_freed();
+    }
+
+    /// Counts a lease of `me`'s.
     #[inline(always)]
-    pub fn count_get(&self, me: Tag) {
+    pub fn count_lease(&self, me: Tag) {
         if let Some(worker) = self.workers.get(me.index()) {
-            worker.count_get(me);
+            worker.count_lease(me);
+        }
+    }
+
+    /// Counts jobs that `me` has got. Before it is acknowledged.
+    #[inline(always)]
+    pub fn count_gets(&self, me: Tag, jobs: u64) {
+        if let Some(worker) = self.workers.get(me.index()) {
+            worker.count_gets(me, jobs);
         }
     }
 
@@ -120,10 +159,7 @@ impl<'a> Store<'a> {
             // Whoever has looked at a lease that was over may have guessed that there are views.
             self.let_go(grip.at, generation, me);
         }
-        if let Some(worker) = self.workers.get(me.index()) {
-            worker.count_returned(me);
-        }
-        self.tell_returned();
+        self.tell_returned(me);
         Ended::Done
     }
 
@@ -146,7 +182,16 @@ impl<'a> Store<'a> {
         if most != 0 && state.attempt() >= most { state.dead() } else { state.ready() }
     }
 
-    pub(super) fn tell_returned(&self) {
+    /// Tells that a job is ready again which `of` had.
+    pub(super) fn tell_returned(&self, of: Tag) {
+        if let Some(worker) = self.workers.get(of.index()) {
+            worker.count_returned();
+        }
+        self.tell_ready();
+    }
+
+    /// Tells that a job is ready which no lane names.
+    pub(super) fn tell_ready(&self) {
         // Release [queue.returned]
         self.queue.returned.fetch_add(1, Ordering::SeqCst);
         self.lanes[0].news().ring_one();
@@ -169,10 +214,6 @@ impl<'a> Store<'a> {
     /// still has it.
     pub fn extend(&self, grip: Grip, until: u64) -> bool {
         let job = &self.jobs[grip.at];
-        // Before, too: else it would be the lease of who has it by now.
-        if job.state() != grip.state {
-            return false;
-        }
         job.extend(until);
         job.state() == grip.state
     }
@@ -205,14 +246,14 @@ impl<'a> Store<'a> {
         for _ in 0..=self.jobs.len() {
             let Some(found) = self.oldest_returned() else {
                 memory.returned = returned;
-                break;
+                return None;
             };
             let job = &self.jobs[found.at];
-            // Those that the lane has before it come in their order, from the lane. This one is looked for again then: the
-            // lane may not find it any more, when others move its head.
+            // Those that the lane has before it come in their order, from the lane; and so does this one, unless somebody
+            // passes over it meanwhile: so it is not forgotten.
             let seq = job.seq();
             if self.look(0).is_some_and(|(_, next)| next <= seq) {
-                break;
+                return None;
             }
             let leased = found.state.leased(me);
             if job.change(found.state, leased) {
@@ -242,12 +283,35 @@ impl<'a> Store<'a> {
         Some((lane, number))
     }
 
+    /// Is done when a call could be made, with a request of so many blocks, or none can be any more; or tells what to sleep on.
+    pub fn attempt_call(&self, blocks: usize, caller: Caller<'_>, ask: bool) -> Attempt<'a, ()> {
+        if ask {
+            self.bury(caller);
+        }
+        let is_free = || self.lanes.iter().skip(1).any(|lane| lane.owner().0.is_none());
+        let is_possible = || self.shut() != Shut::Open || is_free() && self.is_room(0, blocks);
+        if is_possible() {
+            return Attempt::Done(());
+        }
+        let sleep = self.queue.room.listen();
+        if is_possible() { Attempt::Done(()) } else { Attempt::Wait(sleep) }
+    }
+
     /// Gives a lane back: nobody waits for replies to this call any more.
     pub fn release_lane(&self, lane: usize, number: u32, me: Tag) {
         if lane != 0 && self.lanes[lane].release(me, number) {
             self.drain(lane, me);
             // For those who wait for room in it, and for a lane.
             self.queue.room.ring();
+        }
+    }
+
+    /// Takes a request back that nobody has taken.
+    pub fn withdraw(&self, (at, generation): (usize, u32), me: Tag) {
+        let job = &self.jobs[at];
+        let state = job.state();
+        if state.generation() == generation && state.phase() == Phase::Ready && job.change(state, state.held(me)) {
+            self.release(Grip { at, state: state.held(me) });
         }
     }
 

@@ -26,8 +26,10 @@ pub struct Totals {
 
 impl<'a> Store<'a> {
     fn is_committed(&self, at: usize, job: &Job) -> bool {
-        let (seq, lane) = (job.seq(), job.read().lane as usize);
-        seq != 0 && lane < self.lanes.len() && self.ring(lane).place(seq) == Place::At(at)
+        let lane = job.read().lane as usize;
+        // No job has the number 0, which the first word of a new ring names.
+        let seq = job.seq_of(job.state().generation()).filter(|seq| *seq != 0);
+        seq.is_some_and(|seq| lane < self.lanes.len() && self.ring(lane).place(seq) == Place::At(at))
     }
 
     /// Gives back what the dead had, and what living ones have for too long.
@@ -37,19 +39,18 @@ impl<'a> Store<'a> {
     #[cold]
     pub fn bury(&self, caller: Caller<'_>) {
         let now = monotonic();
-        let mut known: Option<(Tag, bool)> = None;
+        let mut known: Vec<(Tag, bool)> = Vec::new();
         let mut is_gone = |tag: Tag| {
             if tag == caller.tag {
                 return false;
             }
-            match known {
-                Some((last, gone)) if last == tag => gone,
-                _ => {
-                    let gone = !caller.living.is_alive(tag);
-                    known = Some((tag, gone));
-                    gone
-                }
+            // The kernel is asked about each once.
+            if let Some((_, gone)) = known.iter().find(|(other, _)| *other == tag) {
+                return *gone;
             }
+            let gone = !caller.living.is_alive(tag);
+            known.push((tag, gone));
+            gone
         };
         for lane in self.lanes.iter().skip(1) {
             if let (Some(owner), number) = lane.owner()
@@ -84,7 +85,7 @@ impl<'a> Store<'a> {
             }
         }
         if is_overlooked {
-            self.tell_returned();
+            self.tell_ready();
         }
     }
 
@@ -100,23 +101,25 @@ impl<'a> Store<'a> {
                 // It has no views any more, whatever it kept.
                 job.unkeep(state.generation(), gone, false);
                 if job.change(state, self.after(state)) {
-                    self.tell_returned();
+                    self.tell_returned(gone);
                 }
             }
             Phase::Filling | Phase::Leased | Phase::Held => {
                 let held = state.held(me).going();
                 if job.change(state, held) {
-                    // Before somebody else has the place.
-                    let (lane, _) = job.reply_to();
-                    // Not by its label, which may be half written; and not at all while others have views of it.
-                    self.clear_by_name(Grip { at, state: held });
+                    let grip = Grip { at, state: held };
+                    self.recover(grip);
                     // For those who wait for the reply to it.
-                    if let Some(lane) = self.lanes.get(lane as usize) {
-                        lane.news().ring();
-                    }
+                    self.wake_callers(job);
                 }
             }
             Phase::Free | Phase::Ready | Phase::Dead => {}
+        }
+    }
+
+    fn wake_callers(&self, job: &Job) {
+        if let Some(lane) = self.lanes.get(job.reply_to().0 as usize) {
+            lane.news().ring();
         }
     }
 
@@ -131,7 +134,7 @@ impl<'a> Store<'a> {
             return;
         }
         if job.change(state, self.after(state)) {
-            self.tell_returned();
+            self.tell_returned(tag);
         } else {
             job.unkeep(generation, tag, true);
             // SeqCst: see `clear`. In its name: it may have been left the job because of the guess.
@@ -143,7 +146,7 @@ impl<'a> Store<'a> {
                 && job.keeper(generation).is_none()
                 && job.change(left, held)
             {
-                self.clear(Grip { at, state: held }, me);
+                self.release(Grip { at, state: held });
             }
         }
     }
@@ -156,7 +159,7 @@ impl<'a> Store<'a> {
         }
         let held = state.held(me).going();
         if job.change(state, held) {
-            self.clear(Grip { at, state: held }, me);
+            self.release(Grip { at, state: held });
         }
     }
 
@@ -208,11 +211,16 @@ impl<'a> Store<'a> {
         if self.open(caller.living, false) <= 0 {
             return false;
         }
-        if let Some(worker) = self.workers.get(caller.tag.index()) {
-            worker.count_done(caller.tag);
-        }
+        self.count_done(caller.tag);
         self.tell_finished();
         true
+    }
+
+    /// Counts a job that `me` has got as done.
+    pub fn count_done(&self, me: Tag) {
+        if let Some(worker) = self.workers.get(me.index()) {
+            worker.count_done(me);
+        }
     }
 
     /// Is done when all jobs are; or tells what to sleep on.
@@ -244,19 +252,14 @@ impl<'a> Store<'a> {
     pub fn replay(&self, grip: Grip) -> bool {
         let is_there = self.jobs[grip.at].change(grip.state, grip.state.ready_anew());
         if is_there {
-            self.tell_returned();
+            self.tell_ready();
         }
         is_there
     }
 
-    /// Throws a dead letter away; says whether it was still there.
-    pub fn discard(&self, grip: Grip, me: Tag) -> bool {
+    /// Takes a dead letter into `me`'s hands, to look at it or to throw it away; `None`: it is gone.
+    pub fn take_dead(&self, grip: Grip, me: Tag) -> Option<Grip> {
         let held = grip.state.held(me);
-        let is_there = self.jobs[grip.at].change(grip.state, held);
-        if is_there {
-            // `me` may have views of it, from when it put it away.
-            self.clear_by_name(Grip { at: grip.at, state: held });
-        }
-        is_there
+        self.jobs[grip.at].change(grip.state, held).then_some(Grip { at: grip.at, state: held })
     }
 }

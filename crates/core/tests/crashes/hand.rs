@@ -78,8 +78,8 @@ impl<'s> Hand<'s> {
 
     /// Has it count; its number, or `None` when there is no room, or the queue is shut.
     pub(crate) fn commit(&mut self, (grip, label, job): (Grip, Label, u64)) -> Option<u64> {
-        self.store.label(grip, self.me, label, 1);
-        match self.store.commit(&mut self.memory, usize::from(label.lane), grip) {
+        self.store.label(grip, label, 1);
+        match self.store.commit(&mut self.memory, usize::from(label.lane), grip, self.me) {
             Ok(seq) => {
                 ledger().committed(job);
                 Some(seq)
@@ -180,9 +180,14 @@ impl<'s> Hand<'s> {
     /// Takes one out, as those do who do not lease.
     pub(crate) fn get(&mut self) -> Option<u64> {
         let taken = self.take(0)?;
-        self.store.count_get(self.me);
-        let held = self.acknowledge(taken).expect("it has no end");
-        self.store.clear(held, self.me);
+        self.store.count_gets(self.me, 1);
+        let label = self.store.jobs()[taken.grip.at].read();
+        let finished = self.store.finish(taken.grip, label, self.me).expect("it has no end");
+        ledger().ended(taken.job);
+        match finished {
+            Some(held) => self.store.clear(held, self.me),
+            None => self.store.tell_freed(),
+        }
         Some(taken.seq)
     }
 
@@ -206,7 +211,8 @@ impl<'s> Hand<'s> {
             let job = self.read(letter.at);
             // Before: whoever dies in it may have thrown it away, or not.
             ledger().discarding(job);
-            assert!(self.store.discard(letter, self.me));
+            let held = self.store.take_dead(letter, self.me).expect("nobody else looks at it");
+            self.store.release(held);
             ledger().ended(job);
         }
     }

@@ -1,0 +1,134 @@
+//! Putting many jobs into a queue, a stretch at a time.
+
+use std::cell::Cell;
+
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use crate::arguments::Timeout;
+use crate::depot::{Depot, Route};
+use crate::exhaustion;
+use crate::view::Message;
+
+/// Jobs that were put, and of which nobody was told yet.
+#[derive(Default)]
+struct Untold {
+    jobs: Cell<u64>,
+    bytes: Cell<u64>,
+    last: Cell<u64>,
+}
+
+impl Untold {
+    fn add(&self, jobs: u64, bytes: u64, last: u64) {
+        self.jobs.set(self.jobs.get() + jobs);
+        self.bytes.set(self.bytes.get() + bytes);
+        self.last.set(last);
+    }
+
+    fn tell(&self, depot: &Depot) -> PyResult<()> {
+        let jobs = self.jobs.take();
+        if jobs > 0 {
+            let store = depot.store()?;
+            store.announce(0, self.last.get(), jobs > 1);
+            store.count_puts(depot.object.tag()?, jobs, self.bytes.take());
+        }
+        Ok(())
+    }
+}
+
+/// Putting many.
+pub(crate) struct Putting<'a> {
+    depot: &'a Depot,
+    timeout: Timeout,
+    done: Cell<usize>,
+    untold: Untold,
+}
+
+impl<'a> Putting<'a> {
+    pub(crate) fn new(depot: &'a Depot, timeout: Timeout) -> Self {
+        Self { depot, timeout, done: Cell::new(0), untold: Untold::default() }
+    }
+
+    /// Puts all of them, as far as that can be done; returns how many were put, and what came in between.
+    pub(crate) fn all(&self, py: Python<'_>, values: &Bound<'_, PyAny>) -> PyResult<(usize, PyResult<()>)> {
+        let ended = match values.cast_exact::<PyList>() {
+            Ok(list) => self.list(py, list),
+            Err(_) => self.each(py, values),
+        };
+        self.untold.tell(self.depot)?;
+        Ok((self.done.get(), ended))
+    }
+
+    /// So many at once, before those who wait are told.
+    const STRETCH: usize = 64;
+
+    fn one(&self, py: Python<'_>, message: &Message<'_>, flags: u16) -> PyResult<()> {
+        let route = Route { flags, ..Route::default() };
+        let put = self.depot.put_quietly(py, message, route, self.timeout, || self.untold.tell(self.depot))?;
+        if let Some((_, seq)) = put {
+            self.count(1, message.len() as u64, seq);
+        }
+        Ok(())
+    }
+
+    fn count(&self, jobs: usize, bytes: u64, last: u64) {
+        self.done.set(self.done.get() + jobs);
+        self.untold.add(jobs as u64, bytes, last);
+    }
+
+    /// Those of a list, a stretch at a time.
+    fn list(&self, py: Python<'_>, list: &Bound<'_, PyList>) -> PyResult<()> {
+        let mut next = 0;
+        while next < list.len() {
+            let mut stretch = Vec::with_capacity(Self::STRETCH);
+            let mut failed = Ok(());
+            // Making messages can run any code, also such as shortens the list.
+            while stretch.len() < Self::STRETCH && next < list.len() {
+                match list.get_item(next).and_then(|value| self.depot.message(&value)) {
+                    Ok(made) => stretch.push(made),
+                    Err(error) => {
+                        failed = Err(error);
+                        break;
+                    }
+                }
+                next += 1;
+            }
+            let mut left = &stretch[..];
+            while let Some((message, flags)) = left.first() {
+                let (jobs, bytes, last) = self.depot.put_stretch(py, left)?;
+                if jobs > 0 {
+                    self.count(jobs, bytes, last);
+                    left = &left[jobs..];
+                } else {
+                    self.one(py, message, *flags)?;
+                    left = &left[1..];
+                }
+            }
+            self.untold.tell(self.depot)?;
+            py.check_signals()?;
+            failed?;
+        }
+        Ok(())
+    }
+
+    /// Those of anything, one by one: what was taken from it and cannot be put is told with the error.
+    fn each(&self, py: Python<'_>, values: &Bound<'_, PyAny>) -> PyResult<()> {
+        for value in values.try_iter()? {
+            let value = value?;
+            let (message, flags) = self.depot.message(&value)?;
+            self.one(py, &message, flags).inspect_err(|error| {
+                if exhaustion::is_full(py, error) {
+                    let told = error.value(py);
+                    // The error itself matters more.
+                    let _ = told.setattr("published", self.done.get());
+                    let _ = told.setattr("unpublished", (&value,));
+                }
+            })?;
+            if self.untold.jobs.get() >= Self::STRETCH as u64 {
+                self.untold.tell(self.depot)?;
+                py.check_signals()?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,339 @@
+//! `samemap._core.Service`, `Call` and `Request`: calls between processes.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use samemap_core::operation::{Outcome, Wanted};
+use samemap_core::queue::Shut;
+use samemap_core::spin::Spin;
+use samemap_core::tag::Tag;
+
+use crate::arguments::Timeout;
+use crate::depot::{Depot, FLAGS, Route, Taken};
+use crate::drive::{drive, raise};
+use crate::errors::in_words;
+use crate::exhaustion;
+use crate::job::Job;
+use crate::object::closing;
+use crate::pending::Pending;
+use crate::segment::Segment;
+use crate::workload::{JobRow, TotalsRow, WorkerRow};
+
+/// Requests and their replies; `samemap.Service` and `samemap.Client` add names, codecs and more.
+#[pyclass(subclass, frozen, weakref, module = "samemap._core")]
+pub(crate) struct Service {
+    pub(crate) requests: Arc<Depot>,
+    replies: Arc<Depot>,
+}
+
+closing!(Service, requests.object);
+
+#[pymethods]
+impl Service {
+    #[new]
+    fn new(segment: &Segment, codec: Py<PyAny>, way: &str, reply_codec: Py<PyAny>, reply_way: &str) -> PyResult<Self> {
+        let requests = Arc::new(Depot::new(segment, codec, way)?);
+        Ok(Self { requests, replies: Arc::new(Depot::new(segment, reply_codec, reply_way)?) })
+    }
+
+    #[pyo3(name = "_call", signature = (value, timeout = None))]
+    fn call(&self, py: Python<'_>, value: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<Call> {
+        let timeout = Timeout::new(timeout)?;
+        let (message, flags) = self.requests.message(value)?;
+        let mut call = self.claim(py, timeout)?;
+        let reply = Some((call.lane as u16, call.number));
+        let put = self.requests.put(py, &message, Route { flags, reply, ..Route::default() }, timeout)?;
+        let Some((grip, seq)) = put else {
+            return Err(PyValueError::new_err("the request was refused"));
+        };
+        (call.request, call.seq) = ((grip.at, grip.state.generation()), seq);
+        Ok(call)
+    }
+
+    #[pyo3(name = "_take", signature = (timeout = None))]
+    fn take(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<Request>> {
+        let taken = self.requests.take(py, Timeout::new(timeout)?, || 0)?;
+        let (lane, number) = self.requests.store()?.jobs()[taken.grip.at].reply_to();
+        let job = Job::new(&self.requests, taken)?;
+        let request = Request { replies: Arc::clone(&self.replies), lane: usize::from(lane), number };
+        Py::new(py, PyClassInitializer::from(job).add_subclass(request))
+    }
+
+    #[pyo3(name = "_begin_take")]
+    fn begin_take(&self) -> PyResult<Pending> {
+        self.requests.object.tag()?;
+        Pending::new(&self.requests.object.handle, self.requests.object.operation(Wanted::Job(0)), |_, _| Ok(()))
+    }
+
+    #[pyo3(name = "_begin_call")]
+    fn begin_call(&self, size: usize) -> PyResult<Pending> {
+        self.requests.object.tag()?;
+        let blocks = self.requests.storage.blocks_for(size);
+        let wanted = Wanted::CallSpace(blocks);
+        Pending::new(&self.requests.object.handle, self.requests.object.operation(wanted), |_, _| Ok(()))
+    }
+
+    /// How many bytes the message of an object has, for `_begin_call`.
+    fn _size_of(&self, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+        Ok(self.requests.message(value)?.0.len())
+    }
+
+    /// How many requests wait for a server. Others may change that at any time.
+    ///
+    /// Raises:
+    ///     ValueError: It is closed.
+    fn qsize(&self) -> PyResult<usize> {
+        self.requests.check_open()?;
+        let depth = self.requests.store()?.depth();
+        self.requests.object.check()?;
+        Ok(depth)
+    }
+
+    /// How many requests may wait.
+    #[getter]
+    fn maxsize(&self) -> usize {
+        self.requests.storage.shape().maxsize
+    }
+
+    /// How many bytes there are for messages of more than 128 bytes, requests and replies together.
+    #[getter]
+    fn max_bytes(&self) -> usize {
+        self.requests.storage.shape().blocks * self.requests.storage.shape().block_size
+    }
+
+    /// Shut the service down, for all processes and for good: nothing can be asked any more.
+    ///
+    /// Args:
+    ///     immediate: What waits is thrown away. Else servers go on until nothing waits.
+    ///
+    /// Raises:
+    ///     TypeError: It is mapped read-only.
+    ///     ValueError: It is closed.
+    #[pyo3(signature = (immediate = false))]
+    fn shutdown(&self, immediate: bool) -> PyResult<()> {
+        let tag = self.requests.object.tag()?;
+        let store = self.requests.store()?;
+        store.shut_down(immediate);
+        if immediate {
+            store.throw_away(tag);
+        }
+        self.requests.object.check()
+    }
+
+    /// Whether it was shut down.
+    #[getter]
+    fn is_shut_down(&self) -> PyResult<bool> {
+        self.requests.check_open()?;
+        let is_shut = self.requests.store()?.shut() != Shut::Open;
+        self.requests.object.check()?;
+        Ok(is_shut)
+    }
+
+    fn _jobs(&self) -> PyResult<Vec<JobRow>> {
+        self.requests.job_rows()
+    }
+
+    fn _workers(&self) -> PyResult<Vec<WorkerRow>> {
+        self.requests.worker_rows()
+    }
+
+    fn _totals(&self) -> PyResult<TotalsRow> {
+        self.requests.totals_row()
+    }
+}
+
+impl Service {
+    /// A call that has a lane for its replies, and no request yet.
+    fn claim(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Call> {
+        let mut over = false;
+        loop {
+            let tag = self.requests.object.tag()?;
+            let (segment, store) = (self.requests.segment(), self.requests.store()?);
+            let claimed = segment.as_caller_with(tag, |caller| store.claim_lane(caller));
+            if let Some((lane, number)) = claimed.map_err(|error| raise(segment, &error))? {
+                let replies = Arc::clone(&self.replies);
+                let (request, seq, ended, had) = ((0, 0), 0, AtomicBool::new(false), Mutex::new(None));
+                return Ok(Call { replies, lane, number, tag, request, seq, ended, had, spin: Spin::default() });
+            }
+            if over {
+                return Err(exhaustion::full_queue(py, segment, &store));
+            }
+            let mut operation = self.requests.object.operation(Wanted::CallSpace(0));
+            let came = drive(py, &self.requests.object.handle, timeout, &mut operation)?.is_some();
+            over = !came || timeout.has_passed();
+        }
+    }
+}
+
+/// A call that is in flight. Dropped, it is cancelled.
+#[pyclass(frozen, weakref, module = "samemap._core")]
+pub(crate) struct Call {
+    replies: Arc<Depot>,
+    lane: usize,
+    number: u32,
+    tag: Tag,
+    /// The place of the request, and its generation.
+    request: (usize, u32),
+    /// The number of the request.
+    #[pyo3(get)]
+    seq: u64,
+    ended: AtomicBool,
+    /// Who had the request when that was last seen.
+    had: Mutex<Option<Tag>>,
+    spin: Spin,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Call {
+    fn end(&self) {
+        // Not in a fork's child: it is its parent's.
+        if !self.ended.swap(true, Ordering::Relaxed)
+            && self.replies.segment().seated() == Some(self.tag)
+            && let Ok(store) = self.replies.store()
+        {
+            if self.seq != 0 {
+                store.withdraw(self.request, self.tag);
+            }
+            store.release_lane(self.lane, self.number, self.tag);
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted::Reply(self.lane, self.request, *self.had.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The next reply, if it is there.
+    fn try_recv(&self, py: Python<'_>) -> PyResult<Option<(u16, Py<PyAny>)>> {
+        if self.ended.load(Ordering::Relaxed) {
+            return Err(PyValueError::new_err("the call was cancelled"));
+        }
+        while let Some(taken) = self.replies.try_take(py, self.lane, 0)? {
+            let Taken { grip, label, content, .. } = taken;
+            let store = self.replies.store()?;
+            let value = if label.number == self.number {
+                Some(self.replies.value(py, &content, label.flags))
+            } else {
+                // For an earlier call, by somebody who was late.
+                None
+            };
+            match store.acknowledge(grip, self.tag) {
+                Some(held) => content.clear(&store, held, self.tag),
+                None => content.let_go(&store, grip, self.tag),
+            }
+            if let Some(value) = value {
+                return Ok(Some((label.flags & FLAGS, value?)));
+            }
+        }
+        Ok(None)
+    }
+
+    #[cold]
+    fn died(&self, py: Python<'_>, who: Option<Tag>) -> PyErr {
+        let segment = self.replies.segment();
+        let path = segment.path().map(|path| format!(" ({})", path.display())).unwrap_or_default();
+        let who = match who {
+            Some(tag) => in_words(segment, Some(tag)),
+            None => "whoever had it".to_owned(),
+        };
+        let text = format!("call {} will have no reply{path}: {who} died with it, or ended it without one", self.seq);
+        exhaustion::peer_died(py, &text)
+    }
+}
+
+#[pymethods]
+impl Call {
+    /// Receive the next part of the reply, with the number that the server gave to it.
+    #[pyo3(signature = (timeout = None))]
+    fn recv(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(u16, Py<PyAny>)> {
+        if let Some(reply) = self.try_recv(py)? {
+            return Ok(reply);
+        }
+        let timeout = Timeout::new(timeout)?;
+        let mut over = matches!(timeout, Timeout::Now);
+        let store = self.replies.store()?;
+        loop {
+            if !over && self.spin.look(|| store.is_next(self.lane)) {
+                py.check_signals()?;
+            } else if !over {
+                let mut operation = self.replies.object.operation(self.wanted());
+                let outcome = drive(py, &self.replies.object.handle, timeout, &mut operation)?;
+                if let Wanted::Reply(_, _, had) = operation.wanted {
+                    *self.had.lock().unwrap_or_else(PoisonError::into_inner) = had;
+                }
+                over = outcome.is_none() || timeout.has_passed();
+                if let Some(Outcome::Died(who)) = outcome {
+                    // It may have replied just before.
+                    return self.try_recv(py)?.map_or_else(|| Err(self.died(py, who)), Ok);
+                }
+            }
+            match self.try_recv(py)? {
+                Some(reply) => return Ok(reply),
+                None if over => return Err(exhaustion::empty(py, "no reply came in time")),
+                None => over = timeout.has_passed(),
+            }
+        }
+    }
+
+    #[pyo3(name = "_begin_recv")]
+    fn begin_recv(slf: &Bound<'_, Self>) -> PyResult<Pending> {
+        let call = slf.clone().unbind();
+        let this = slf.get();
+        this.replies.object.tag()?;
+        let operation = this.replies.object.operation(this.wanted());
+        Pending::new(&this.replies.object.handle, operation, move |py, outcome| match outcome {
+            // Unless it has replied just before.
+            Outcome::Died(who) if !call.get().replies.store()?.is_next(call.get().lane) => {
+                Err(call.get().died(py, who))
+            }
+            _ => Ok(()),
+        })
+    }
+
+    /// Let the server know that nobody waits any more. Cancelling twice is fine.
+    fn cancel(&self) {
+        self.end();
+    }
+}
+
+/// A request that is being served: done at the end of a ``with`` block.
+#[pyclass(frozen, extends = Job, module = "samemap")]
+pub(crate) struct Request {
+    replies: Arc<Depot>,
+    lane: usize,
+    number: u32,
+}
+
+#[pymethods]
+impl Request {
+    /// Whether nobody waits for the reply any more.
+    #[getter]
+    fn cancelled(&self) -> PyResult<bool> {
+        Ok(!self.replies.store()?.is_awaited(self.lane, self.number))
+    }
+
+    /// Send a part of the reply, and wait while the client is behind.
+    ///
+    /// Args:
+    ///     flags: A number for the client, 0 to 255.
+    ///     value: The part.
+    ///     timeout: Seconds to wait; ``None`` waits for ever, 0 only looks.
+    ///
+    /// Returns:
+    ///     ``False`` when nobody waits for it any more.
+    ///
+    /// Raises:
+    ///     Full: There was no room in time.
+    #[pyo3(signature = (flags, value, timeout = None))]
+    fn reply(&self, py: Python<'_>, flags: u8, value: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<bool> {
+        let (message, made) = self.replies.message(value)?;
+        let route = Route { lane: self.lane, number: self.number, flags: made | u16::from(flags), reply: None };
+        Ok(self.replies.put(py, &message, route, Timeout::new(timeout)?)?.is_some())
+    }
+}
