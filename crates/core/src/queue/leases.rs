@@ -214,6 +214,10 @@ impl<'a> Store<'a> {
     /// still has it.
     pub fn extend(&self, grip: Grip, until: u64) -> bool {
         let job = &self.jobs[grip.at];
+        // Before, too: else it would be the lease of who has it by now.
+        if job.state() != grip.state {
+            return false;
+        }
         job.extend(until);
         job.state() == grip.state
     }
