@@ -497,7 +497,12 @@ impl<'a> Store<'a> {
             Shut::In => {
                 // SeqCst: who began to fill a place before it was shut is seen, and who begins from here on sees that it is.
                 fence(Ordering::SeqCst);
-                let is_coming = |job: &Job| job.state().phase() == Phase::Filling && job.read().lane == 0;
+                // Until it has a number of this generation, its label may be that of the job before, in another lane.
+                let is_coming = |job: &Job| {
+                    let state = job.state();
+                    let is_labelled = job.seq_of(state.generation()).is_some();
+                    state.phase() == Phase::Filling && (!is_labelled || job.read().lane == 0)
+                };
                 !self.jobs.iter().any(is_coming) && !self.is_news(0)
             }
         }
