@@ -265,6 +265,8 @@ impl Job {
         self.run.store(u64::from(label.first) | u64::from(label.blocks) << 32, Ordering::Relaxed);
         self.put.store(now, Ordering::Relaxed);
         self.route.store(label.route(), Ordering::Relaxed);
+        // Else the lease of the job before would be this one's until whoever takes it has noted when, and would be over.
+        self.taken.store(0, Ordering::Relaxed);
     }
 
     /// Says where replies go.

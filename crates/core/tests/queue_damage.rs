@@ -198,6 +198,12 @@ impl<'s> Hand<'s> {
             }
         }
         self.take_all(0);
+        let call = self.segment.as_caller(|caller| _ = store.attempt_call(2, caller, true));
+        call.expect("it can join");
+        if let Some(grip) = self.put((0, 0), SMALL) {
+            store.withdraw((grip.at, grip.state.generation()), self.me);
+        }
+        store.throw_away(self.me);
         for wanted in [Wanted::Job(0), Wanted::Space(0, 0, 2), Wanted::Space(1, 1, 0), Wanted::Job(1), Wanted::Finished]
         {
             attempt(self.segment, wanted);

@@ -65,7 +65,6 @@ impl<'s> Hand<'s> {
             self.store.abandon(grip, self.me);
             return None;
         };
-        assert_eq!(self.store.jobs()[grip.at].until(), None, "it has the lease of the job before");
         let job = ledger().begin();
         let lane = u16::try_from(lane).expect("there are not so many");
         let label = Label { length: length as u64, first, blocks, lane, flags: 0, number };
@@ -79,6 +78,7 @@ impl<'s> Hand<'s> {
     /// Has it count; its number, or `None` when there is no room, or the queue is shut.
     pub(crate) fn commit(&mut self, (grip, label, job): (Grip, Label, u64)) -> Option<u64> {
         self.store.label(grip, label, 1);
+        assert_eq!(self.store.jobs()[grip.at].until(), None, "it has the lease of the job before");
         match self.store.commit(&mut self.memory, usize::from(label.lane), grip, self.me) {
             Ok(seq) => {
                 ledger().committed(job);
