@@ -306,6 +306,12 @@ fn shut_down_at_once(segment: &Segment) {
     Hand::new(segment).store.shut_down(true);
 }
 
+fn shut_down_and_throw_away(segment: &Segment) {
+    let hand = Hand::new(segment);
+    hand.store.shut_down(true);
+    hand.store.throw_away(hand.me);
+}
+
 /// Announces sleepers of all kinds.
 fn sleep(segment: &Segment) {
     let hand = Hand::new(segment);
@@ -456,6 +462,14 @@ fn it_ends_at_once(segment: &Segment) {
     assert_eq!(totals.free + totals.depth + totals.dead, hand.store.shape().jobs, "{totals:?}");
 }
 
+/// What the dead had comes back, and is thrown away with the rest.
+fn nothing_is_left(segment: &Segment) {
+    let hand = Hand::new(segment);
+    hand.bury();
+    shut_down_and_throw_away(segment);
+    all_is_free(&hand);
+}
+
 /// The dead letter is one, or it was delivered as often as it may be and will be one.
 fn it_is_a_dead_letter(segment: &Segment) {
     let hand = Hand::new(segment);
@@ -503,6 +517,7 @@ pub(crate) fn scenes() -> Vec<Scene> {
         scene("queue: shut down", small_ones, shut_down, bury_and_get, it_ends),
         scene("queue: shut down while others put", nothing, put_two_small, shut_down, it_ends),
         scene("queue: shut down at once", small_ones, shut_down_at_once, get_two, it_ends_at_once),
+        scene("queue: throw away", large_ones, shut_down_and_throw_away, shut_down_and_throw_away, nothing_is_left),
         scene("queue: put before it is shut at once", nothing, put_two_large, shut_down_at_once, it_ends_at_once),
         scene("queue: sleep", large_ones, sleep, get_all, go_on),
         scene("queue: bury the dead", one_is_dead, bury, bury, go_on),

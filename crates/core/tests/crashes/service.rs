@@ -75,6 +75,14 @@ fn call_and_go_away(segment: &Segment) {
     hand.store.release_lane(lane, number, hand.me);
 }
 
+/// Calls, and takes the request back before anybody has it.
+fn call_and_withdraw(segment: &Segment) {
+    let mut hand = Hand::new(segment);
+    let Some(((lane, number), request)) = hand.call(LARGE) else { return };
+    hand.store.withdraw(request, hand.me);
+    hand.store.release_lane(lane, number, hand.me);
+}
+
 /// Replies to one who has gone away meanwhile; who calls next finds that in its lane.
 fn reply_too_late(segment: &Segment) {
     let mut hand = Hand::new(segment);
@@ -182,6 +190,7 @@ pub(crate) fn scenes() -> Vec<Scene> {
         scene("queue: call", nothing, call, bury_and_serve, calls_go_on),
         scene("queue: call and be served", nothing, call_and_be_served, bury, calls_go_on),
         scene("queue: call and go away", nothing, call_and_go_away, bury, calls_go_on),
+        scene("queue: call and withdraw", nothing, call_and_withdraw, bury_and_serve, calls_go_on),
         scene("queue: reply too late", nothing, reply_too_late, bury, calls_go_on),
         scene("queue: serve", two_calls, serve, bury_and_serve, all_are_answered),
         scene("queue: sleep for a reply", nothing, sleep, serve, calls_go_on),
