@@ -272,6 +272,11 @@ impl Job {
         self.run.store(u64::from(label.first) | u64::from(label.blocks) << 32, Ordering::Relaxed);
         self.put.store(now, Ordering::Relaxed);
         self.route.store(label.route(), Ordering::Relaxed);
+        // Else the end of a first lease of the job before would be that of this one, until whoever takes it has noted its own.
+        // Looked at first, because it seldom has one, and its line is seldom written.
+        if self.until.load(Ordering::Relaxed) != 0 {
+            self.until.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Says where replies go.
@@ -319,8 +324,12 @@ impl Job {
     #[inline(always)]
     pub(crate) fn note_taken(&self, leased: State, now: u64, until: u64) {
         self.taken.store(now, Ordering::Relaxed);
-        // Release [job.until]
-        self.until.store(if until == 0 { 0 } else { leased.lease_end(until) }, Ordering::Release);
+        let end = if until == 0 { 0 } else { leased.lease_end(until) };
+        // Looked at first, because it seldom has one, and its line is seldom written.
+        if end != self.until.load(Ordering::Relaxed) {
+            // Release [job.until]
+            self.until.store(end, Ordering::Release);
+        }
     }
 
     /// When the lease ends, on the monotonic clock in nanoseconds; `None` for never.

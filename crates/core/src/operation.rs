@@ -10,7 +10,7 @@ use crate::event::Event;
 use crate::layout::Kind;
 use crate::lock::{Dead, Lock, Taken, Turn};
 use crate::objects::{self, Parameters};
-use crate::queue::Answer;
+use crate::queue::{Answer, Store};
 use crate::rlock::RLock;
 use crate::rwlock;
 use crate::segment::Segment;
@@ -268,11 +268,11 @@ impl Operation {
                 map(channel.attempt_audience(caller, *count), |()| Outcome::Done)
             }
             Wanted::Job(lane) => {
-                let store = Storage::of(segment)?.store(segment)?;
+                let store = queue(segment, *lane, 0)?;
                 map(store.attempt_news(*lane, caller, asking.ask), |()| Outcome::Done)
             }
             Wanted::Space(lane, number, blocks) => {
-                let store = Storage::of(segment)?.store(segment)?;
+                let store = queue(segment, *lane, 0)?;
                 map(store.attempt_room(*lane, *number, *blocks, caller, asking.ask), |()| Outcome::Done)
             }
             Wanted::CallSpace(blocks) => {
@@ -280,11 +280,11 @@ impl Operation {
                 map(store.attempt_call(*blocks, caller, asking.ask), |()| Outcome::Done)
             }
             Wanted::Finished => {
-                let store = Storage::of(segment)?.store(segment)?;
+                let store = queue(segment, 0, 0)?;
                 map(store.attempt_finished(caller, asking.ask), |()| Outcome::Done)
             }
             Wanted::Reply(lane, request, had) => {
-                let store = Storage::of(segment)?.store(segment)?;
+                let store = queue(segment, *lane, request.0)?;
                 map(store.attempt_reply(*lane, *request, had, caller, asking.ask), |answer| match answer {
                     Answer::There => Outcome::Done,
                     Answer::Died(who) => Outcome::Died(who),
@@ -324,7 +324,7 @@ impl Operation {
             Wanted::Object(..) => objects::directory(segment)?.pass_on(),
             // The wait ends when the caller has the lock again.
             Wanted::Read(_) | Wanted::News(_) | Wanted::Reset | Wanted::Event(_) | Wanted::Counter(..) => {}
-            Wanted::Job(lane) => Storage::of(segment)?.store(segment)?.pass_on(*lane),
+            Wanted::Job(lane) => queue(segment, *lane, 0)?.pass_on(*lane),
             // Only one waits for them.
             Wanted::Reply(..) => {}
             // Their bells wake all.
@@ -372,6 +372,18 @@ impl Operation {
         }
         Ok(())
     }
+}
+
+/// The queue in a segment, which must have that lane and that place: it did when the caller was told of them, and may say
+/// otherwise by now.
+fn queue(segment: &Segment, lane: usize, at: usize) -> Result<Store<'_>, Error> {
+    let store = Storage::of(segment)?.store(segment)?;
+    for (asked, size) in [(lane, store.lanes().len()), (at, store.jobs().len())] {
+        if asked >= size {
+            return Err(Error::OutOfRange { offset: asked, length: 1, size });
+        }
+    }
+    Ok(store)
 }
 
 fn map<'s, T, U>(attempt: Attempt<'s, T>, with: impl FnOnce(T) -> U) -> Attempt<'s, U> {

@@ -15,13 +15,16 @@ use samemap_core::barrier::Arrival;
 use samemap_core::bell::Attempt;
 use samemap_core::counter::Counter;
 use samemap_core::event::Event;
+use samemap_core::job::Label;
 use samemap_core::layout::Kind;
 use samemap_core::lock::{Dead, Lock, Turn};
 use samemap_core::objects::{self, Parameters};
 use samemap_core::operation::{Asking, Comparison, Operation, Wanted};
+use samemap_core::queue::{Ended, Memory};
 use samemap_core::rlock::RLock;
 use samemap_core::rwlock::Writing;
 use samemap_core::segment::{Handle, New, Segment};
+use samemap_core::storage::Storage;
 use samemap_core::subscriber::Policy;
 use samemap_core::tag::Tag;
 use samemap_core::topic;
@@ -64,6 +67,7 @@ fn parameters(kind: Kind) -> Parameters {
         Kind::Namespace => [1 << 16, 0, 0],
         Kind::Topic => [4, 100, 3],
         Kind::Latest => [3, 100, 0],
+        Kind::Queue | Kind::Service => [4, 4 * 4096, 2],
         _ => [0; 3],
     })
 }
@@ -154,8 +158,14 @@ fn wanted(kind: Kind, choice: u32, number: i64) -> Wanted {
             1 => Wanted::Room,
             _ => Wanted::Audience(number as usize % 5),
         },
+        Kind::Queue | Kind::Service => match pick(4) {
+            0 => Wanted::Job(number as usize % 3),
+            1 => Wanted::Space(number as usize % 3, 1, number as usize % 6),
+            2 => Wanted::Reply(1, (number as usize % 150, 0), Tag::read(choice)),
+            _ => Wanted::Finished,
+        },
         Kind::Namespace => {
-            let kind = Kind::ALL[number as usize % (Kind::ALL.len() - 3)];
+            let kind = Kind::ALL[number as usize % (Kind::ALL.len() - 5)];
             Wanted::Object(format!("{} {}", kind.name(), pick(3)), kind, parameters(kind))
         }
     }
@@ -224,6 +234,7 @@ fn use_it(segment: &Segment, kind: Kind, offset: usize, choice: u32, number: i64
             let _ = (lock.readers(held, &roster), lock.is_draining(), lock.release_write(me));
         }
         Kind::Topic | Kind::Latest => use_a_topic(segment, me, choice, number as u64),
+        Kind::Queue | Kind::Service => use_a_queue(segment, me, choice, number as u64),
         Kind::Namespace => {
             let Ok(found) = objects::list(segment) else { return };
             if let Some((_, kind, offset)) =
@@ -281,6 +292,74 @@ fn use_a_topic(segment: &Segment, me: Tag, choice: u32, number: u64) {
         }
     }
     let _ = (channel.newest(), channel.holdings(), channel.progress().count(), channel.outputs().count());
+}
+
+/// Puts, takes, ends what it has taken in one way or another, calls, looks after the dead, and looks on.
+fn use_a_queue(segment: &Segment, me: Tag, choice: u32, number: u64) {
+    let Ok(storage) = Storage::of(segment) else { return };
+    let Ok(store) = storage.store(segment) else { return };
+    let (pick, mut memory) = (choice as usize, Memory::default());
+    memory.hope = if pick.is_multiple_of(2) { 0 } else { number };
+    let length = if pick.is_multiple_of(3) { 5000 } else { 100 };
+    let claimed = segment.as_caller(|caller| {
+        if pick.is_multiple_of(5) {
+            store.bury(caller);
+        }
+        store.claim_lane(caller)
+    });
+    let (lane, call) = claimed.expect("it takes part").unwrap_or_default();
+    for lane in [0, 0, lane] {
+        BEGUN.fetch_add(1, Ordering::Relaxed);
+        if store.is_full(lane) {
+            continue;
+        }
+        let Some(grip) = store.take_place(&mut memory, me) else { continue };
+        let Some((first, blocks)) = store.reserve(&mut memory, grip, length) else {
+            store.abandon(grip, me);
+            continue;
+        };
+        let label = Label { length: length as u64, first, blocks, lane: lane as u16, flags: 0, number: call };
+        store.label(grip, label, number);
+        store.expect_replies(grip, choice as u16, call);
+        match store.commit(&mut memory, lane, grip, me) {
+            Ok(seq) => store.announce(lane, seq, pick.is_multiple_of(2)),
+            Err(_) => store.abandon(grip, me),
+        }
+        store.count_puts(me, 1, number);
+    }
+    for (turn, lane) in [0, 0, 0, lane].into_iter().enumerate() {
+        BEGUN.fetch_add(1, Ordering::Relaxed);
+        let Some((grip, _)) = store.take(&mut memory, lane, me, number, choice.into()) else { continue };
+        let label = store.jobs()[grip.at].read();
+        let mut bytes = vec![0; length.min(usize::try_from(label.length).unwrap_or(length))];
+        let _ = storage.read(segment, grip, label, &mut bytes);
+        let (to, number) = store.jobs()[grip.at].reply_to();
+        let _ = (store.is_awaited(to as usize, number), store.extend(grip, number.into()));
+        let has_views = turn.is_multiple_of(2);
+        let _ = match (pick + turn) % 4 {
+            0 => store.give_back(grip, me, has_views),
+            1 => store.put_away(grip, me, has_views),
+            _ => Ended::NotYet,
+        };
+        match store.acknowledge(grip, me) {
+            Some(held) => store.clear(held, me),
+            None => store.let_go(grip.at, grip.state.generation(), me),
+        }
+        store.count_gets(me, 1);
+    }
+    for letter in store.dead_letters() {
+        if pick.is_multiple_of(2) {
+            store.replay(letter, me);
+        } else if let Some(held) = store.take_dead(letter, me) {
+            store.release(held);
+        }
+    }
+    store.release_lane(lane, call, me);
+    let asked = segment.as_caller(|caller| (store.task_done(caller), store.unfinished(caller.living, true)));
+    let _ = (asked.expect("it takes part"), store.totals(), store.is_over(), store.is_next(0), store.work().count());
+    if pick.is_multiple_of(31) {
+        store.shut_down(pick.is_multiple_of(2));
+    }
 }
 
 /// Begins something, tries it a few times, and gives it up or gives it back.
@@ -372,4 +451,6 @@ every_kind! {
     a_damaged_namespace_answers: Namespace,
     a_damaged_topic_answers: Topic,
     a_damaged_newest_value_answers: Latest,
+    a_damaged_queue_answers: Queue,
+    a_damaged_service_answers: Service,
 }

@@ -6,11 +6,15 @@
 //! every change that it makes, and others must recover from that.
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
+mod hand;
+mod ledger;
 mod lock;
 mod meetings;
 mod process;
+mod queue;
 mod roster;
 mod scene;
+mod service;
 mod tables;
 mod topic;
 mod values;
@@ -18,7 +22,16 @@ mod values;
 use scene::Scene;
 
 fn main() {
-    let families = [lock::scenes, roster::scenes, values::scenes, tables::scenes, meetings::scenes, topic::scenes];
+    let families = [
+        lock::scenes,
+        roster::scenes,
+        values::scenes,
+        tables::scenes,
+        meetings::scenes,
+        topic::scenes,
+        queue::scenes,
+        service::scenes,
+    ];
     let scenes: Vec<Scene> = families.into_iter().flat_map(|scenes| scenes()).collect();
     let only = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
     let (mut points, mut kills) = (0, 0);

@@ -41,7 +41,7 @@ impl Scene {
         let mut played = Played { points: 0, kills: 0 };
         for fatal in 0.. {
             let segment = self.segment();
-            let end = run(fatal, || (self.victim)(segment.segment()));
+            let end = self.run(fatal, self.victim, segment.segment());
             self.finish(&segment, fatal, None);
             match end {
                 End::Killed => played.kills += 1,
@@ -53,9 +53,9 @@ impl Scene {
             }
             for second in 0.. {
                 let segment = self.segment();
-                assert_eq!(run(fatal, || (self.victim)(segment.segment())), End::Killed);
+                assert_eq!(self.run(fatal, self.victim, segment.segment()), End::Killed);
                 played.kills += 1;
-                let end = run(second, || (self.recovery)(segment.segment()));
+                let end = self.run(second, self.recovery, segment.segment());
                 self.finish(&segment, fatal, Some(second));
                 match end {
                     End::Killed => played.kills += 1,
@@ -64,6 +64,19 @@ impl Scene {
             }
         }
         played
+    }
+
+    /// Does `work` in a child that dies before change number `fatal`. Queues have many scenes, and joining is the same in all of
+    /// them: it has scenes of its own.
+    fn run(&self, fatal: u64, work: fn(&Segment), segment: &Segment) -> End {
+        run(fatal, || {
+            if matches!(self.kind, Kind::Queue | Kind::Service) {
+                crash::arm(u64::MAX);
+                segment.tag().expect("it can join");
+                crash::arm(fatal);
+            }
+            work(segment);
+        })
     }
 
     fn segment(&self) -> Handle {
@@ -99,7 +112,7 @@ pub(crate) fn until_done<'s, T>(
             Attempt::Done(done) => return done,
             Attempt::Wait(sleep) => {
                 // As short as can be, because every one of thousands of deaths costs one.
-                let woken = sleep.until(Deadline::after(Duration::from_millis(1))).expect("the word is there");
+                let woken = sleep.until(Deadline::after(Duration::from_micros(200))).expect("the word is there");
                 ask = woken == samemap_core::bell::Woken::TimedOut;
             }
         }
