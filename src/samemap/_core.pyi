@@ -17,6 +17,7 @@ __all__ = [
     "Counter",
     "DeadLetter",
     "Event",
+    "Hold",
     "Job",
     "Latest",
     "Loan",
@@ -357,6 +358,11 @@ class Blank:
     def __len__(self) -> int: ...
 
 @final
+class Hold:
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __len__(self) -> int: ...
+
+@final
 class Sample:
     @property
     def seq(self) -> int: ...
@@ -501,7 +507,7 @@ class DeadLetter:
 
 @disjoint_base
 class Queue(_Object):
-    def __new__(cls, segment: Segment, codec: Any, way: Literal["bytes", "pickle", "codec"], /) -> Self: ...
+    def __new__(cls, segment: Segment, codec: Any, way: Literal["bytes", "pickle", "codec"]) -> Self: ...
     @property
     def maxsize(self) -> int: ...
     @property
