@@ -8,13 +8,18 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
+# How pytest shares its files between processes; PARALLEL= for one process, as debuggers like it.
+PARALLEL ?= -n 2 --dist loadfile
 BIN := $(VENV)/bin
 # The automatic build must use exactly what was committed; a person may be about to change it.
 LOCKED := $(if $(CI),--locked)
-# What has nothing to do with the interpreter's version is tested once: the kernel's limits, C, damage, commands, storms.
+# What has nothing to do with the interpreter's version is tested once: the kernel's limits, C, damage, commands, storms,
+# models, leaks.
 OTHERS := --ignore=tests/test_demo.py --ignore=tests/test_setup.py --ignore=tests/c --ignore=tests/cli --ignore=tests/format
+OTHERS += --ignore=tests/test_docs.py
 OTHERS += $(addprefix --ignore=tests/processes/test_,arrival.py creation.py leaks.py lesser_systems.py limits.py \
-	lock_leaks.py lock_storms.py scattered_faults.py segment_files.py truncation.py truncation_storm.py tutorial.py)
+	lock_leaks.py lock_storms.py queue_accounts.py queue_leaks.py queue_models.py scattered_faults.py segment_files.py \
+	topic_leaks.py topic_models.py topic_storms.py truncation.py truncation_storm.py tutorial.py)
 CRATES := Cargo.toml $(wildcard Cargo.lock) $(shell find crates -name '*.rs' -o -name '*.toml')
 
 .PHONY: help demo test bench lint format test-all test-rust test-python test-others clean
@@ -53,7 +58,7 @@ test-rust: | $(VENV)/.python
 	RUSTFLAGS='--cfg loom' cargo test $(LOCKED) -p samemap-core --profile loom --target-dir target/loom --test loom
 
 test-python: $(VENV)/.test $(VENV)/.extension
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-others: | $(VENV)/.python
 	@.ci/interpreters --except $(BIN)/python | while read -r version python; do echo "Python $$version: $$python"; \

@@ -111,7 +111,10 @@ def test_queue_workers_share_the_numbers_and_take_over_from_the_dead(example: St
     # It may have died in the middle of a line.
     lines += [text for text in dead.stdout.read().splitlines(keepends=True) if text.endswith("\n")]
     assert output(producer).startswith("all 150 done; came back from workers: ")
-    lines += output(living).splitlines()
+    # Not by communicate(), which would not know of what was read ahead with the first line.
+    assert living.stdout is not None
+    lines += living.stdout.read().splitlines()
+    assert living.wait(60) == 0
     found = {}
     for text in lines:
         told = re.fullmatch(r"(\d+) = ([\d x]+) \(attempt [12]\)\n?", text)
