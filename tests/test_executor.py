@@ -347,7 +347,10 @@ class TestEnds:
         said = succeed(
             """
             import os
+            import warnings
             from samemap import ProcessPoolExecutor
+            # From Python 3.12 on a fork of a process with threads is warned of: that is what is tested.
+            warnings.simplefilter("ignore", DeprecationWarning)
             pool = ProcessPoolExecutor(1)
             assert pool.submit(pow, 2, 3).result() == 8
             if os.fork() == 0:
