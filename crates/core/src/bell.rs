@@ -57,6 +57,16 @@ impl Bell {
         Sleep { word: &self.rings, expected }
     }
 
+    /// Is done when there is what is waited for, as `find` finds it; or tells what to sleep on. It is looked for once more after
+    /// the sleeper has announced itself.
+    pub fn attempt<T>(&self, mut find: impl FnMut() -> Option<T>) -> Attempt<'_, T> {
+        if let Some(found) = find() {
+            return Attempt::Done(found);
+        }
+        let sleep = self.listen();
+        find().map_or(Attempt::Wait(sleep), Attempt::Done)
+    }
+
     /// Wakes all who listen, after a change of what they wait for.
     #[inline]
     pub fn ring(&self) {

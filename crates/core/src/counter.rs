@@ -97,13 +97,7 @@ impl Counter {
 
     /// Is done when `satisfied` with the value; or tells what to sleep on.
     pub fn attempt(&self, satisfied: impl Fn(i64) -> bool) -> Attempt<'_, i64> {
-        let value = self.value();
-        if satisfied(value) {
-            return Attempt::Done(value);
-        }
-        let sleep = self.bell.listen();
-        let value = self.value();
-        if satisfied(value) { Attempt::Done(value) } else { Attempt::Wait(sleep) }
+        self.bell.attempt(|| Some(self.value()).filter(|value| satisfied(*value)))
     }
 
     #[inline(always)]

@@ -491,11 +491,7 @@ impl<'a> Store<'a> {
         if ask {
             self.bury(caller);
         }
-        if self.is_news(lane) || self.is_over() {
-            return Attempt::Done(());
-        }
-        let sleep = self.lanes[lane].news().listen();
-        if self.is_news(lane) || self.is_over() { Attempt::Done(()) } else { Attempt::Wait(sleep) }
+        self.lanes[lane].news().attempt(|| (self.is_news(lane) || self.is_over()).then_some(()))
     }
 
     /// Passes a wake-up on that the caller does not use.
@@ -536,11 +532,7 @@ impl<'a> Store<'a> {
             self.bury(caller);
         }
         let is_over = || if lane == 0 { self.shut() != Shut::Open } else { !self.is_awaited(lane, number) };
-        if is_over() || self.is_room(lane, blocks) {
-            return Attempt::Done(());
-        }
-        let sleep = self.queue.room.listen();
-        if is_over() || self.is_room(lane, blocks) { Attempt::Done(()) } else { Attempt::Wait(sleep) }
+        self.queue.room.attempt(|| (is_over() || self.is_room(lane, blocks)).then_some(()))
     }
 
     /// What the participants have done, by their places in the roster.

@@ -319,11 +319,7 @@ impl<'a> Channel<'a> {
 
     /// Is done when there is a message from `cursor` on; or tells what to sleep on.
     pub fn attempt_news(&self, cursor: u64) -> Attempt<'a, ()> {
-        if self.is_news(cursor) {
-            return Attempt::Done(());
-        }
-        let sleep = self.topic.news.listen();
-        if self.is_news(cursor) { Attempt::Done(()) } else { Attempt::Wait(sleep) }
+        self.topic.news.attempt(|| self.is_news(cursor).then_some(()))
     }
 
     /// Wakes all who wait for a message, to look again.

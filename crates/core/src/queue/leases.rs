@@ -292,12 +292,7 @@ impl<'a> Store<'a> {
             self.bury(caller);
         }
         let is_free = || self.lanes.iter().skip(1).any(|lane| lane.owner().0.is_none());
-        let is_possible = || self.shut() != Shut::Open || is_free() && self.is_room(0, blocks);
-        if is_possible() {
-            return Attempt::Done(());
-        }
-        let sleep = self.queue.room.listen();
-        if is_possible() { Attempt::Done(()) } else { Attempt::Wait(sleep) }
+        self.queue.room.attempt(|| (self.shut() != Shut::Open || is_free() && self.is_room(0, blocks)).then_some(()))
     }
 
     /// Gives a lane back: nobody waits for replies to this call any more.
@@ -372,11 +367,7 @@ impl<'a> Store<'a> {
         caller: Caller<'_>,
         ask: bool,
     ) -> Attempt<'a, Answer> {
-        if let Some(answer) = self.answer(lane, (at, generation), had, caller, ask) {
-            return Attempt::Done(answer);
-        }
-        let sleep = self.lanes[lane].news().listen();
-        self.answer(lane, (at, generation), had, caller, ask).map_or(Attempt::Wait(sleep), Attempt::Done)
+        self.lanes[lane].news().attempt(|| self.answer(lane, (at, generation), had, caller, ask))
     }
 
     fn answer(

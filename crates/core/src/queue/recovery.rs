@@ -237,11 +237,7 @@ impl<'a> Store<'a> {
         if ask {
             self.bury(caller);
         }
-        if self.unfinished(caller.living, ask) <= 0 {
-            return Attempt::Done(());
-        }
-        let sleep = self.queue.finished.listen();
-        if self.unfinished(caller.living, ask) <= 0 { Attempt::Done(()) } else { Attempt::Wait(sleep) }
+        self.queue.finished.attempt(|| (self.unfinished(caller.living, ask) <= 0).then_some(()))
     }
 
     // Dead letters

@@ -191,10 +191,6 @@ impl<'a> Channel<'a> {
             };
             self.progress().filter(count).count()
         };
-        if living() >= count {
-            return Attempt::Done(());
-        }
-        let sleep = self.topic.room.listen();
-        if living() >= count { Attempt::Done(()) } else { Attempt::Wait(sleep) }
+        self.topic.room.attempt(|| (living() >= count).then_some(()))
     }
 }

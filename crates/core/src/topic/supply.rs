@@ -233,11 +233,7 @@ impl<'a> Channel<'a> {
         if ask {
             self.bury(caller);
         }
-        if self.is_room(caller.living) {
-            return Attempt::Done(());
-        }
-        let sleep = self.topic.room.listen();
-        if self.is_room(caller.living) { Attempt::Done(()) } else { Attempt::Wait(sleep) }
+        self.topic.room.attempt(|| self.is_room(caller.living).then_some(()))
     }
 
     fn is_room(&self, living: &dyn Living) -> bool {
