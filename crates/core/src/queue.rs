@@ -385,10 +385,9 @@ impl<'a> Store<'a> {
 
     /// Gives up a place in the caller's hands that was not committed.
     pub fn abandon(&self, grip: Grip, me: Tag) {
-        let held = grip.state.held(me);
-        if self.jobs[grip.at].change(grip.state, held) {
+        if let Some(held) = self.seize(grip, me) {
             // Not by its label, which it may not have yet.
-            self.recover(Grip { at: grip.at, state: held });
+            self.recover(held);
             self.tell_of_end();
         }
     }

@@ -87,10 +87,7 @@ impl<'s> Hand<'s> {
         store.label(grip, label, 1);
         match store.commit(&mut self.memory, lane, grip, me) {
             Ok(seq) => store.announce(lane, seq, length == LARGE),
-            Err(_) => {
-                store.abandon(grip, me);
-                store.wake_all(lane);
-            }
+            Err(_) => store.abandon(grip, me),
         }
         store.count_puts(me, 1, length as u64);
         Some(grip)
@@ -150,7 +147,7 @@ impl<'s> Hand<'s> {
                     let (lane, number) = store.jobs()[request.at].reply_to();
                     if store.is_awaited(lane as usize, number) {
                         self.put((lane as usize, number), length);
-                        let _ = store.awaited_by(lane as usize, number);
+                        let _ = store.is_awaited(lane as usize, number);
                     }
                     self.end(request);
                 }

@@ -248,7 +248,6 @@ impl Depot {
             }
             Err(refused) => {
                 store.abandon(grip, tag);
-                store.wake_all(route.lane);
                 match refused {
                     Unput::Full => Ok(None),
                     Unput::Shut => Err(exhaustion::shut_down(py, segment)),

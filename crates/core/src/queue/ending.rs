@@ -20,8 +20,8 @@ impl Store<'_> {
     pub fn shut_down(&self, at_once: bool) {
         // Release [queue.shut]
         self.queue.shut.fetch_or(if at_once { 3 } else { 1 }, Ordering::SeqCst);
-        for lane in self.lanes {
-            lane.news().ring();
+        for lane in 0..self.lanes.len() {
+            self.wake_all(lane);
         }
         self.queue.room.ring();
         self.queue.finished.ring();

@@ -30,16 +30,23 @@ impl<'a> Store<'a> {
     /// Throws away what waits in the first lane.
     pub fn throw_away(&self, me: Tag) {
         while let Some((found, seq)) = self.look(0) {
-            if self.jobs[found.at].change(found.state, found.state.held(me)) {
+            if let Some(held) = self.seize(found, me) {
                 self.raise_head(0, seq, seq.saturating_add(1));
-                self.release(Grip { at: found.at, state: found.state.held(me) });
+                self.release(held);
             }
         }
         while let Some(found) = self.oldest_returned() {
-            if self.jobs[found.at].change(found.state, found.state.held(me)) {
-                self.release(Grip { at: found.at, state: found.state.held(me) });
+            if let Some(held) = self.seize(found, me) {
+                self.release(held);
             }
         }
+    }
+
+    /// Has `me` hold a job, to free it, that is as it was found; `None`: it is not any more.
+    #[inline(always)]
+    pub(super) fn seize(&self, found: Grip, me: Tag) -> Option<Grip> {
+        let held = found.state.held(me);
+        self.jobs[found.at].change(found.state, held).then_some(Grip { at: found.at, state: held })
     }
 
     // Ending
@@ -55,8 +62,7 @@ impl<'a> Store<'a> {
     /// Ends a job that `me` has leased; it stays as it is until it is [cleared](Self::clear). `None`: the lease was lost.
     #[inline]
     pub fn acknowledge(&self, grip: Grip, me: Tag) -> Option<Grip> {
-        let held = grip.state.held(me);
-        self.jobs[grip.at].change(grip.state, held).then_some(Grip { at: grip.at, state: held })
+        self.seize(grip, me)
     }
 
     /// Ends a job that `me` has leased, and frees it at once if that is one step; else says how it is held, to be
@@ -149,32 +155,33 @@ impl<'a> Store<'a> {
 
     /// Gives a job back that `me` has leased, for others. `has_views`: this process has some of it.
     pub fn give_back(&self, grip: Grip, me: Tag, has_views: bool) -> Ended {
-        let (job, generation) = (&self.jobs[grip.at], grip.state.generation());
-        if has_views && !job.keep(generation, me) {
-            return if job.state() == grip.state { Ended::NotYet } else { Ended::Lost };
+        let ended = self.leave(grip, me, has_views, self.after(grip.state));
+        if ended == Ended::Done {
+            if !has_views {
+                // Whoever has looked at a lease that was over may have guessed that there are views.
+                self.let_go(grip.at, grip.state.generation(), me);
+            }
+            self.tell_returned(me, me);
         }
-        if !job.change(grip.state, self.after(grip.state)) {
-            return Ended::Lost;
-        }
-        if !has_views {
-            // Whoever has looked at a lease that was over may have guessed that there are views.
-            self.let_go(grip.at, generation, me);
-        }
-        self.tell_returned(me, me);
-        Ended::Done
+        ended
     }
 
     /// Puts a job that `me` has leased among the dead letters.
     pub fn put_away(&self, grip: Grip, me: Tag, has_views: bool) -> Ended {
-        let (job, generation) = (&self.jobs[grip.at], grip.state.generation());
-        if has_views && !job.keep(generation, me) {
+        let ended = self.leave(grip, me, has_views, grip.state.dead());
+        if ended == Ended::Done {
+            self.tell_finished();
+        }
+        ended
+    }
+
+    /// Leaves a job that `me` has leased in another state, and notes first that this process has views of it.
+    fn leave(&self, grip: Grip, me: Tag, has_views: bool, then: State) -> Ended {
+        let job = &self.jobs[grip.at];
+        if has_views && !job.keep(grip.state.generation(), me) {
             return if job.state() == grip.state { Ended::NotYet } else { Ended::Lost };
         }
-        if !job.change(grip.state, grip.state.dead()) {
-            return Ended::Lost;
-        }
-        self.tell_finished();
-        Ended::Done
+        if job.change(grip.state, then) { Ended::Done } else { Ended::Lost }
     }
 
     /// What a job becomes that was delivered in vain.
@@ -306,10 +313,12 @@ impl<'a> Store<'a> {
 
     /// Takes a request back that nobody has taken.
     pub fn withdraw(&self, (at, generation): (usize, u32), me: Tag) {
-        let job = &self.jobs[at];
-        let state = job.state();
-        if state.generation() == generation && state.phase() == Phase::Ready && job.change(state, state.held(me)) {
-            self.release(Grip { at, state: state.held(me) });
+        let state = self.jobs[at].state();
+        if state.generation() == generation
+            && state.phase() == Phase::Ready
+            && let Some(held) = self.seize(Grip { at, state }, me)
+        {
+            self.release(held);
         }
     }
 
@@ -318,15 +327,13 @@ impl<'a> Store<'a> {
     fn drain(&self, lane: usize, me: Tag) {
         for _ in 0..=self.jobs.len() {
             let Some((found, seq)) = self.look(lane) else { break };
-            let job = &self.jobs[found.at];
             // Before it is anybody's: that it still is as it was found is seen by the exchange.
-            if self.is_awaited(lane, job.read().number) {
+            if self.is_awaited(lane, self.jobs[found.at].read().number) {
                 break;
             }
-            let held = found.state.held(me);
-            if job.change(found.state, held) {
+            if let Some(held) = self.seize(found, me) {
                 self.raise_head(lane, seq, seq.saturating_add(1));
-                self.release(Grip { at: found.at, state: held });
+                self.release(held);
             }
         }
     }
@@ -334,12 +341,6 @@ impl<'a> Store<'a> {
     /// Whether somebody waits for the replies to a call.
     pub fn is_awaited(&self, lane: usize, number: u32) -> bool {
         self.lanes.get(lane).is_some_and(|lane| matches!(lane.owner(), (Some(_), now) if now == number))
-    }
-
-    /// Who waits for the replies to a call.
-    pub fn awaited_by(&self, lane: usize, number: u32) -> Option<Tag> {
-        let (owner, now) = self.lanes.get(lane)?.owner();
-        owner.filter(|_| now == number)
     }
 
     /// Who works on a request: `Ok` while it is there, ready or leased; else it was ended.

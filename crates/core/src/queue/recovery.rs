@@ -76,7 +76,7 @@ impl<'a> Store<'a> {
                 Some(tag) => self.end_lease((at, job), state, tag, now, caller.tag),
                 None if state.phase() == Phase::Ready => {
                     is_forgotten |= self.is_behind_head(job);
-                    self.drop_unwanted(at, job, state, caller.tag);
+                    self.drop_unwanted(Grip { at, state }, caller.tag);
                 }
                 None => {}
             }
@@ -154,14 +154,13 @@ impl<'a> Store<'a> {
     }
 
     /// Throws a reply away that nobody waits for.
-    fn drop_unwanted(&self, at: usize, job: &Job, state: State, me: Tag) {
-        let label = job.read();
-        if label.lane == 0 || self.is_awaited(label.lane as usize, label.number) {
-            return;
-        }
-        let held = state.held(me).going();
-        if job.change(state, held) {
-            self.release(Grip { at, state: held });
+    fn drop_unwanted(&self, found: Grip, me: Tag) {
+        let label = self.jobs[found.at].read();
+        if label.lane != 0
+            && !self.is_awaited(label.lane as usize, label.number)
+            && let Some(held) = self.seize(found, me)
+        {
+            self.release(held);
         }
     }
 
@@ -265,7 +264,6 @@ impl<'a> Store<'a> {
 
     /// Takes a dead letter into `me`'s hands, to look at it or to throw it away; `None`: it is gone.
     pub fn take_dead(&self, grip: Grip, me: Tag) -> Option<Grip> {
-        let held = grip.state.held(me);
-        self.jobs[grip.at].change(grip.state, held).then_some(Grip { at: grip.at, state: held })
+        self.seize(grip, me)
     }
 }

@@ -86,7 +86,6 @@ impl<'s> Hand<'s> {
             }
             Err(_) => {
                 self.store.abandon(grip, self.me);
-                self.store.wake_all(usize::from(label.lane));
                 None
             }
         }

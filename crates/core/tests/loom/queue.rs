@@ -134,7 +134,6 @@ impl Hand {
     fn commit(&mut self, line: &Line, lane: usize, grip: Grip) -> Result<u64, Unput> {
         line.store().commit(&mut self.memory, lane, grip, tag(self.who)).inspect_err(|_| {
             line.store().abandon(grip, tag(self.who));
-            line.store().wake_all(lane);
         })
     }
 
