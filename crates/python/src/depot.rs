@@ -19,6 +19,7 @@ use samemap_core::tag::Tag;
 
 use crate::arguments::Timeout;
 use crate::drive::{check_open, drive, raise};
+use crate::errors::in_file;
 use crate::exhaustion;
 use crate::frames::Hold;
 use crate::holding::{Content, Holding};
@@ -119,7 +120,7 @@ impl Depot {
             "a message of {length} bytes does not fit: the largest that this {what} takes has {most} (max_bytes, when it \
              was made); make it anew with max_bytes={} or more{}",
             length.next_power_of_two(),
-            self.segment().path().map(|path| format!(" ({})", path.display())).unwrap_or_default(),
+            in_file(self.segment()),
         ))
     }
 
@@ -146,14 +147,9 @@ impl Depot {
 
     /// A place for a message of that many bytes, and its label; `None` when there is no room now.
     #[inline]
-    fn hold(&self, store: &Store<'_>, tag: Tag, length: usize, route: Route) -> Option<(Grip, Label)> {
-        if store.is_full(route.lane) {
-            return None;
-        }
-        let mut memory = self.memory();
-        let grip = store.take_place(&mut memory, tag)?;
-        let Some((first, blocks)) = store.reserve(&mut memory, grip, length) else {
-            drop(memory);
+    fn hold(store: &Store<'_>, memory: &mut Memory, tag: Tag, length: usize, route: Route) -> Option<(Grip, Label)> {
+        let grip = store.take_place(memory, tag)?;
+        let Some((first, blocks)) = store.reserve(memory, grip, length) else {
             store.abandon(grip, tag);
             return None;
         };
@@ -172,8 +168,9 @@ impl Depot {
     ) -> PyResult<Option<(Grip, u64)>> {
         let put = self.put_quietly(py, message, route, timeout, || Ok(()))?;
         if let Some((_, seq)) = put {
-            self.store()?.announce(route.lane, seq, false);
-            self.store()?.count_puts(self.object.tag()?, 1, message.len() as u64);
+            let store = self.store()?;
+            store.announce(route.lane, seq, false);
+            store.count_puts(self.object.tag()?, 1, message.len() as u64);
         }
         Ok(put)
     }
@@ -202,8 +199,13 @@ impl Depot {
             if route.lane != 0 && !store.is_awaited(route.lane, route.number) {
                 return Ok(None);
             }
-            if let Some((grip, label)) = self.hold(&store, tag, length, route)
-                && let Some(put) = self.fill(py, &store, tag, (grip, label), message, route)?
+            let held = if store.is_full(route.lane) {
+                None
+            } else {
+                Self::hold(&store, &mut self.memory(), tag, length, route)
+            };
+            if let Some(held) = held
+                && let Some(put) = self.fill(py, &store, tag, held, message, route)?
             {
                 return Ok(Some(put));
             }
@@ -269,21 +271,12 @@ impl Depot {
             if length > self.storage.longest() || length >= BIG {
                 return Ok((done, bytes, last));
             }
-            let Some(grip) = store.take_place(&mut memory, tag) else { return Ok((done, bytes, last)) };
-            let reserved = store.reserve(&mut memory, grip, length);
-            let label = reserved.map(|(first, blocks)| Label {
-                length: length as u64,
-                first,
-                blocks,
-                lane: 0,
-                flags: *flags,
-                number: 0,
-            });
-            let seq = label.and_then(|label| {
-                message
-                    .write_to(py, &InJob(&self.storage, segment, grip.at, label))
-                    .and_then(|()| segment.check())
-                    .ok()?;
+            let route = Route { flags: *flags, ..Route::default() };
+            let Some((grip, label)) = Self::hold(&store, &mut memory, tag, length, route) else {
+                return Ok((done, bytes, last));
+            };
+            let written = message.write_to(py, &InJob(&self.storage, segment, grip.at, label));
+            let seq = written.and_then(|()| segment.check()).ok().and_then(|()| {
                 store.label(grip, label, moment);
                 store.commit(&mut memory, 0, grip, tag).ok()
             });
@@ -429,12 +422,6 @@ impl Depot {
         crate::callback::method(self.codec.bind(py), pyo3::intern!(py, "decode"), bytes).map(Bound::unbind)
     }
 
-    /// Whether no job will come any more.
-    pub(crate) fn is_over(&self, lane: usize) -> PyResult<bool> {
-        let store = self.store()?;
-        Ok(lane == 0 && store.shut() != Shut::Open && store.is_over())
-    }
-
     /// Waits until it is worth to look for a job once more; says whether that is for the last time.
     #[cold]
     pub(crate) fn wait(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
@@ -460,7 +447,7 @@ impl Depot {
             if let Some(taken) = self.try_take(py, 0, until())? {
                 return Ok(taken);
             }
-            if self.is_over(0)? {
+            if self.store()?.is_over() {
                 return Err(exhaustion::shut_down(py, self.segment()));
             }
             if over {
@@ -474,8 +461,40 @@ impl Depot {
     fn empty(&self, py: Python<'_>, timeout: Timeout) -> PyErr {
         let when = if matches!(timeout, Timeout::Now) { "now" } else { "in time" };
         let what = if self.segment().kind() == Kind::Service { "request" } else { "job" };
-        let path = self.segment().path().map(|path| format!(" ({})", path.display())).unwrap_or_default();
+        let path = in_file(self.segment());
         exhaustion::empty(py, &format!("no {what} {when}{path}"))
+    }
+
+    /// How many jobs wait for a consumer.
+    pub(crate) fn depth(&self) -> PyResult<usize> {
+        self.check_open()?;
+        let depth = self.store()?.depth();
+        self.object.check()?;
+        Ok(depth)
+    }
+
+    /// How many bytes there are for messages that are too long for their cells.
+    pub(crate) fn max_bytes(&self) -> usize {
+        self.storage.shape().blocks * self.storage.shape().block_size
+    }
+
+    /// Shuts it down; `immediate` throws away what waits.
+    pub(crate) fn shut_down(&self, immediate: bool) -> PyResult<()> {
+        let tag = self.object.tag()?;
+        let store = self.store()?;
+        store.shut_down(immediate);
+        if immediate {
+            store.throw_away(tag);
+        }
+        self.object.check()
+    }
+
+    /// Whether it was shut down.
+    pub(crate) fn is_shut_down(&self) -> PyResult<bool> {
+        self.check_open()?;
+        let is_shut = self.store()?.shut() != Shut::Open;
+        self.object.check()?;
+        Ok(is_shut)
     }
 
     /// Refuses a closed one.

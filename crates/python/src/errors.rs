@@ -51,6 +51,11 @@ pub(crate) fn raise(error: &Error, path: Option<&Path>) -> PyErr {
     }
 }
 
+/// Which file a message is about, as its end; nothing where there is none.
+pub(crate) fn in_file(segment: &Segment) -> String {
+    segment.path().map(|path| format!(" ({})", path.display())).unwrap_or_default()
+}
+
 /// Who a participant is, for people to read.
 pub(crate) fn in_words(segment: &Segment, tag: Option<Tag>) -> String {
     let Some(tag) = tag else { return "nobody".to_owned() };

@@ -11,7 +11,7 @@ use samemap_core::topic::Channel;
 use samemap_core::topic::supply::Holding;
 
 use crate::callback;
-use crate::errors::in_words;
+use crate::errors::{in_file, in_words};
 
 /// So many slots are told about.
 const SHOWN: usize = 4;
@@ -33,7 +33,7 @@ pub(crate) fn empty(py: Python<'_>, text: &str) -> PyErr {
 /// The exception for a queue that was shut down.
 #[cold]
 pub(crate) fn shut_down(py: Python<'_>, segment: &Segment) -> PyErr {
-    let path = segment.path().map(|path| format!(" ({})", path.display())).unwrap_or_default();
+    let path = in_file(segment);
     error(py, "ShutDown", &format!("the {} was shut down{path}", segment.kind().name().to_lowercase()))
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn is_full(py: Python<'_>, raised: &PyErr) -> bool {
 #[cold]
 pub(crate) fn full_queue(py: Python<'_>, segment: &Segment, store: &Store<'_>) -> PyErr {
     let (totals, shape) = (store.totals(), store.shape());
-    let path = segment.path().map(|path| format!(" ({})", path.display())).unwrap_or_default();
+    let path = in_file(segment);
     let mut lines = String::new();
     let busy = store.jobs().iter().filter(|job| matches!(job.state().phase(), Phase::Leased | Phase::Held));
     for job in busy.clone().take(SHOWN) {
@@ -117,7 +117,7 @@ fn in_detail(segment: &Segment, channel: &Channel<'_>) -> String {
         more => format!("\n  and {more} more"),
     };
     let slots = channel.slots().len();
-    let path = segment.path().map(|path| format!(" ({})", path.display())).unwrap_or_default();
+    let path = in_file(segment);
     format!(
         "no free slot of {slots}{path}:{lines}{more}\nrelease samples sooner, read faster, or make it with more slots"
     )

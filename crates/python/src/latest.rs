@@ -13,6 +13,7 @@ use samemap_core::topic;
 use crate::arguments::{Seq, Timeout};
 use crate::callback;
 use crate::drive::{check_open, drive, look, raise};
+use crate::errors::in_file;
 use crate::exhaustion;
 use crate::object::closing;
 use crate::outlet::{Outlet, damaged};
@@ -139,7 +140,7 @@ impl Latest {
 
     #[cold]
     fn empty(&self, py: Python<'_>, from: u64) -> PyErr {
-        let path = self.outlet.segment().path().map(|path| format!(" ({})", path.display())).unwrap_or_default();
+        let path = in_file(self.outlet.segment());
         let text = match from {
             0 | 1 => format!("nothing was ever set{path}"),
             from => format!("nothing newer than number {} was set in time{path}", from - 1),

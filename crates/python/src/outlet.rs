@@ -19,6 +19,7 @@ use samemap_core::topic::{Channel, Damaged, Topic};
 use crate::arguments::Timeout;
 use crate::callback;
 use crate::drive::{drive, raise};
+use crate::errors::in_file;
 use crate::exhaustion;
 use crate::object::Object;
 use crate::view::{BIG, Borrowed, InSlot, Message, Source};
@@ -148,7 +149,7 @@ impl Outlet {
             "a {what} of {length} bytes does not fit: the largest that this one takes has {most} \
              ({option}, when it was made); make it anew with {option}={} or more{}",
             length.next_power_of_two(),
-            self.segment().path().map(|path| format!(" ({})", path.display())).unwrap_or_default(),
+            in_file(self.segment()),
         ))
     }
 

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use samemap_core::atomic::monotonic;
 use samemap_core::operation::Wanted;
-use samemap_core::queue::{Shut, Store};
+use samemap_core::queue::Store;
 use samemap_core::tag::Tag;
 
 use crate::arguments::Timeout;
@@ -363,10 +363,7 @@ impl Queue {
     /// Raises:
     ///     ValueError: It is closed.
     fn qsize(&self) -> PyResult<usize> {
-        self.depot.check_open()?;
-        let depth = self.depot.store()?.depth();
-        self.depot.object.check()?;
-        Ok(depth)
+        self.depot.depth()
     }
 
     /// Whether no job waits for a consumer.
@@ -406,7 +403,7 @@ impl Queue {
     /// How many bytes there are for messages of more than 128 bytes, and so how large one can be.
     #[getter]
     fn max_bytes(&self) -> usize {
-        self.depot.storage.shape().blocks * self.depot.storage.shape().block_size
+        self.depot.max_bytes()
     }
 
     /// How often a job is delivered at most before it is a dead letter; ``None`` for any number.
@@ -482,22 +479,13 @@ impl Queue {
     ///     ['last']
     #[pyo3(signature = (immediate = false))]
     fn shutdown(&self, immediate: bool) -> PyResult<()> {
-        self.depot.object.tag()?;
-        let store = self.depot.store()?;
-        store.shut_down(immediate);
-        if immediate {
-            store.throw_away(self.depot.object.tag()?);
-        }
-        self.depot.object.check()
+        self.depot.shut_down(immediate)
     }
 
     /// Whether it was shut down.
     #[getter]
     fn is_shut_down(&self) -> PyResult<bool> {
-        self.depot.check_open()?;
-        let is_shut = self.depot.store()?.shut() != Shut::Open;
-        self.depot.object.check()?;
-        Ok(is_shut)
+        self.depot.is_shut_down()
     }
 
     fn _jobs(&self) -> PyResult<Vec<JobRow>> {

@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use samemap_core::operation::{Outcome, Wanted};
-use samemap_core::queue::Shut;
 use samemap_core::spin::Spin;
 use samemap_core::tag::Tag;
 
 use crate::arguments::Timeout;
 use crate::depot::{Depot, FLAGS, Route, Taken};
 use crate::drive::{drive, raise};
-use crate::errors::in_words;
+use crate::errors::{in_file, in_words};
 use crate::exhaustion;
 use crate::job::Job;
 use crate::object::closing;
@@ -85,10 +84,7 @@ impl Service {
     /// Raises:
     ///     ValueError: It is closed.
     fn qsize(&self) -> PyResult<usize> {
-        self.requests.check_open()?;
-        let depth = self.requests.store()?.depth();
-        self.requests.object.check()?;
-        Ok(depth)
+        self.requests.depth()
     }
 
     /// How many requests may wait.
@@ -100,7 +96,7 @@ impl Service {
     /// How many bytes there are for messages of more than 128 bytes, requests and replies together.
     #[getter]
     fn max_bytes(&self) -> usize {
-        self.requests.storage.shape().blocks * self.requests.storage.shape().block_size
+        self.requests.max_bytes()
     }
 
     /// Shut the service down, for all processes and for good: nothing can be asked any more.
@@ -113,22 +109,13 @@ impl Service {
     ///     ValueError: It is closed.
     #[pyo3(signature = (immediate = false))]
     fn shutdown(&self, immediate: bool) -> PyResult<()> {
-        let tag = self.requests.object.tag()?;
-        let store = self.requests.store()?;
-        store.shut_down(immediate);
-        if immediate {
-            store.throw_away(tag);
-        }
-        self.requests.object.check()
+        self.requests.shut_down(immediate)
     }
 
     /// Whether it was shut down.
     #[getter]
     fn is_shut_down(&self) -> PyResult<bool> {
-        self.requests.check_open()?;
-        let is_shut = self.requests.store()?.shut() != Shut::Open;
-        self.requests.object.check()?;
-        Ok(is_shut)
+        self.requests.is_shut_down()
     }
 
     fn _jobs(&self) -> PyResult<Vec<JobRow>> {
@@ -237,7 +224,7 @@ impl Call {
     #[cold]
     fn died(&self, py: Python<'_>, who: Option<Tag>) -> PyErr {
         let segment = self.replies.segment();
-        let path = segment.path().map(|path| format!(" ({})", path.display())).unwrap_or_default();
+        let path = in_file(segment);
         let who = match who {
             Some(tag) => in_words(segment, Some(tag)),
             None => "whoever had it".to_owned(),

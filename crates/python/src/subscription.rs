@@ -18,6 +18,7 @@ use samemap_core::topic::{self, audience::Start};
 use crate::arguments::Timeout;
 use crate::callback;
 use crate::drive::{check_open, drive, look, raise};
+use crate::errors::in_file;
 use crate::exhaustion;
 use crate::outlet::Outlet;
 use crate::pending::Pending;
@@ -260,7 +261,7 @@ impl Subscription {
     fn empty(&self, py: Python<'_>, timeout: Timeout) -> PyErr {
         let newest = self.outlet().channel().map(|channel| channel.newest()).unwrap_or_default();
         let when = if matches!(timeout, Timeout::Now) { "now" } else { "in time" };
-        let path = self.handle.segment().path().map(|path| format!(" ({})", path.display())).unwrap_or_default();
+        let path = in_file(self.handle.segment());
         exhaustion::empty(py, &format!("no message {when}: the newest is number {newest}, which it has seen{path}"))
     }
 }

@@ -168,7 +168,12 @@ impl<'a> Store<'a> {
 
     /// How things stand.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals { free_blocks: self.count_free(), ..Totals::default() };
+        Totals { free_blocks: self.count_free(), ..self.count_jobs() }
+    }
+
+    /// How it stands with the jobs; their blocks are not counted.
+    fn count_jobs(&self) -> Totals {
+        let mut totals = Totals::default();
         for (at, job) in self.jobs.iter().enumerate() {
             let count = match job.state().phase() {
                 Phase::Free => &mut totals.free,
@@ -186,7 +191,7 @@ impl<'a> Store<'a> {
 
     /// How many jobs wait for a consumer in the first lane.
     pub fn depth(&self) -> usize {
-        self.totals().depth
+        self.count_jobs().depth
     }
 
     /// How many jobs were got, and not said to be done. What the dead have got counts until their places in the roster are
@@ -204,7 +209,7 @@ impl<'a> Store<'a> {
     pub fn unfinished(&self, living: &dyn Living, ask: bool) -> i64 {
         let ring = self.ring(0);
         let before = ring.newest();
-        let totals = self.totals();
+        let totals = self.count_jobs();
         // Not below 0: what one has got and another has said to be done may be forgotten by half.
         let unfinished = self.open(living, ask).max(0).saturating_add((totals.depth + totals.leased) as i64);
         // Acquire [worker.done]: and of the states, as they were seen: what was put before something was done is seen.
