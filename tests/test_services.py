@@ -149,7 +149,7 @@ class TestCalls:
 
     def test_what_cannot_be_sent_is_told_here(self) -> None:
         with Service("s", double, max_bytes=1 << 20) as service, Client("s") as client:
-            with pytest.raises((AttributeError, TypeError), match="pickle|local object"):
+            with pytest.raises((AttributeError, TypeError), match=r"pickle|local object"):
                 client.call(lambda: None)
             with pytest.raises(ValueError, match="does not fit"):
                 client.call(bytes(2 << 20))
