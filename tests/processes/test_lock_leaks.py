@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from isolated import succeed
+from lives import LEADING
 
 # What is done over and over: each a full life, and how often in thousands.
 LIVES = {
@@ -96,35 +97,12 @@ async def waits():
     flag.close()
 
 async def cancelled():
-    calls = [thing.acquire_async() for thing in TAKEN] + [event.wait_async(), counter.wait_until_async(1)]
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    await asyncio.sleep(0)
-    for task in tasks:
-        task.cancel()
-    ends = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
+    await cancel(*(thing.acquire_async() for thing in TAKEN), event.wait_async(), counter.wait_until_async(1))
 
 def life(n):
     LIFE
 
-def state():
-    gc.collect()
-    with open("/proc/self/status") as status:
-        resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
-    with open("/proc/self/maps") as maps:
-        shared = sum(line.split()[1].endswith("s") for line in maps)
-    files = len(os.listdir(os.environ["SAMEMAP_DIR"]))
-    return (len(os.listdir("/proc/self/fd")), shared, threading.active_count(), files), resident
-
-for n in range(max(cycles // 10, 200)):
-    life(n)
-before, resident = state()
-for n in range(cycles):
-    life(n)
-after, resident_after = state()
-assert after == before, f"descriptors, mapped segments, threads and files: {before} before, {after} after"
-# 100 bytes a cycle would show; what the allocator keeps in between does not.
-assert resident_after - resident < 1024, f"resident KiB: {resident} before, {resident_after} after"
+lead(life, cycles)
 assert [len(thing.participants()) for thing in things] == [1] * 10
 assert [space.stats().participants for space in things[9:]] == [1]
 """
@@ -132,5 +110,5 @@ assert [space.stats().participants for space in things[9:]] == [1]
 
 @pytest.mark.parametrize(("life", "thousands"), LIVES.values(), ids=LIVES)
 def test_nothing_is_kept(life: str, thousands: int, runtime_directory: Path) -> None:
-    succeed(SOURCE.replace("LIFE", life), 1000 * thousands)
+    succeed(LEADING + SOURCE.replace("LIFE", life), 1000 * thousands)
     assert len(list(runtime_directory.iterdir())) == 10

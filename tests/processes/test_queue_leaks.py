@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from isolated import succeed
+from lives import LEADING, leave_quietly
 
 # What is done over and over: each a full life, and how often in thousands.
 LIVES = {
@@ -112,13 +113,8 @@ async def expected():
     assert [type(end) for end in ends] == [Empty, Empty, Full, bool], ends
 
 async def cancelled():
-    calls = jobs.get_async(), jobs.lease_async(), full.put_async(b"x"), full.join_async(), wait_async([jobs, data])
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    await asyncio.sleep(0)
-    for task in tasks:
-        task.cancel()
-    ends = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
+    waits = wait_async([jobs, data])
+    await cancel(jobs.get_async(), jobs.lease_async(), full.put_async(b"x"), full.join_async(), waits)
 
 def life(n):
     LIFE
@@ -127,37 +123,20 @@ def drain():
     while not jobs.join(0):
         jobs.task_done()
 
-def state():
-    gc.collect()
-    with open("/proc/self/status") as status:
-        resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
-    with open("/proc/self/maps") as maps:
-        shared = sum(line.split()[1].endswith("s") for line in maps)
-    files = len(os.listdir(os.environ["SAMEMAP_DIR"]))
+def kept():
     all = [queue.stats() for queue in QUEUES]
-    room = [(s.depth, s.leased, s.held, s.dead, s.max_bytes - s.free_bytes, s.waiting) for s in all]
-    return (len(os.listdir("/proc/self/fd")), shared, threading.active_count(), files, room), resident
+    return [(s.depth, s.leased, s.held, s.dead, s.max_bytes - s.free_bytes, s.waiting) for s in all]
 
 QUEUES = jobs, data, full
-for n in range(max(cycles // 10, 200)):
-    life(n)
-    drain()
-before, resident = state()
-for n in range(cycles):
-    life(n)
-    drain()
-after, resident_after = state()
-assert after == before, f"descriptors, segments, threads, files, room: {before} before, {after} after"
-assert after[4] == [(0,) * 6, (0,) * 6, (2, 0, 0, 0, 0, 0)], after
-# 100 bytes a cycle would show; what the allocator keeps in between does not.
-assert resident_after - resident < 1024, f"resident KiB: {resident} before, {resident_after} after"
+after = lead(lambda n: (life(n), drain()), cycles, kept)
+assert after == [(0,) * 6, (0,) * 6, (2, 0, 0, 0, 0, 0)], after
 assert [len(queue.participants()) for queue in QUEUES] == [1] * 3
 """
 
 
 @pytest.mark.parametrize(("life", "thousands"), LIVES.values(), ids=LIVES)
 def test_nothing_is_kept(life: str, thousands: int, runtime_directory: Path) -> None:
-    succeed(SOURCE.replace("LIFE", life), 1000 * thousands)
+    succeed(LEADING + SOURCE.replace("LIFE", life), 1000 * thousands)
     assert [path.name for path in runtime_directory.iterdir()] == ["jobs"]
 
 
@@ -221,26 +200,10 @@ from samemap import *
 IMAGE = np.ones(9000, "u1")
 jobs = Queue("jobs", maxsize=50)
 jobs.put(IMAGE)
-entered = threading.Semaphore(0)
-
-def daemon(target):
-    def run():
-        entered.release()
-        target()
-    threading.Thread(target=run, daemon=True).start()
-    entered.acquire()
-
-SETTING
-time.sleep(0.01)
-END
 """
 
 
 @pytest.mark.parametrize("setting", EXITS.values(), ids=EXITS)
 @pytest.mark.parametrize("end", ["", "sys.exit(0)"], ids=["falls off", "sys.exit"])
 def test_leaving_with_everything_open_is_quiet(setting: str, end: str, runtime_directory: Path) -> None:
-    # Where threads race with the end, one run proves little.
-    for _ in range(3 if "daemon(" in setting else 1):
-        succeed(EXIT.replace("SETTING", setting).replace("END", end))
-        for left in runtime_directory.iterdir():
-            left.unlink()
+    leave_quietly(EXIT, setting, end, runtime_directory)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from isolated import succeed
+from lives import LEADING, leave_quietly
 
 # What is done over and over: each a full life, and how often in thousands.
 LIVES = {
@@ -93,13 +94,7 @@ async def expected():
     assert [type(end) for end in ends] == [Empty, Full, Empty, bool, list], ends
 
 async def cancelled():
-    calls = silent.recv_async(), full.publish_async(b"x"), never.wait_newer_async(), wait_async([silent, never])
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    await asyncio.sleep(0)
-    for task in tasks:
-        task.cancel()
-    ends = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(isinstance(end, asyncio.CancelledError) for end in ends), ends
+    await cancel(silent.recv_async(), full.publish_async(b"x"), never.wait_newer_async(), wait_async([silent, never]))
 
 def life(n):
     LIFE
@@ -109,29 +104,12 @@ def drain():
         for sample in iter(each.poll, None):
             del sample
 
-def state():
-    gc.collect()
-    with open("/proc/self/status") as status:
-        resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
-    with open("/proc/self/maps") as maps:
-        shared = sum(line.split()[1].endswith("s") for line in maps)
-    files = len(os.listdir(os.environ["SAMEMAP_DIR"]))
-    held = [(stats.loaned, stats.pinned, stats.subscribers, stats.waiting) for stats in map(Topic.stats, TOPICS)]
-    return (len(os.listdir("/proc/self/fd")), shared, threading.active_count(), files, held), resident
+def held():
+    return [(stats.loaned, stats.pinned, stats.subscribers, stats.waiting) for stats in map(Topic.stats, TOPICS)]
 
 TOPICS = feed, rows, objects, full, quiet
-for n in range(max(cycles // 10, 200)):
-    life(n)
-    drain()
-before, resident = state()
-for n in range(cycles):
-    life(n)
-    drain()
-after, resident_after = state()
-assert after == before, f"descriptors, segments, threads, files, slots and places: {before} before, {after} after"
-assert [counts for counts in after[4]] == [(0, 0, 1, 0)] * 5, after
-# 100 bytes a cycle would show; what the allocator keeps in between does not.
-assert resident_after - resident < 1024, f"resident KiB: {resident} before, {resident_after} after"
+after = lead(lambda n: (life(n), drain()), cycles, held)
+assert after == [(0, 0, 1, 0)] * 5, after
 assert [len(thing.participants()) for thing in (*TOPICS, value)] == [1] * 6
 assert [len(topic.subscribers()) for topic in TOPICS] == [1] * 5
 """
@@ -139,7 +117,7 @@ assert [len(topic.subscribers()) for topic in TOPICS] == [1] * 5
 
 @pytest.mark.parametrize(("life", "thousands"), LIVES.values(), ids=LIVES)
 def test_nothing_is_kept(life: str, thousands: int, runtime_directory: Path) -> None:
-    succeed(SOURCE.replace("LIFE", life), 1000 * thousands)
+    succeed(LEADING + SOURCE.replace("LIFE", life), 1000 * thousands)
     assert sorted(path.name for path in runtime_directory.iterdir()) == ["feed", "value"]
 
 
@@ -206,26 +184,10 @@ feed, value = Topic("feed", max_message=9000), Latest("value")
 subscription = feed.subscribe()
 feed.publish(b"x" * 9000)
 sample = subscription.recv(0)
-entered = threading.Semaphore(0)
-
-def daemon(target):
-    def run():
-        entered.release()
-        target()
-    threading.Thread(target=run, daemon=True).start()
-    entered.acquire()
-
-SETTING
-time.sleep(0.01)
-END
 """
 
 
 @pytest.mark.parametrize("setting", EXITS.values(), ids=EXITS)
 @pytest.mark.parametrize("end", ["", "sys.exit(0)"], ids=["falls off", "sys.exit"])
 def test_leaving_with_everything_open_is_quiet(setting: str, end: str, runtime_directory: Path) -> None:
-    # Where threads race with the end, one run proves little.
-    for _ in range(3 if "daemon(" in setting else 1):
-        succeed(EXIT.replace("SETTING", setting).replace("END", end))
-        for left in runtime_directory.iterdir():
-            left.unlink()
+    leave_quietly(EXIT, setting, end, runtime_directory)
