@@ -5,8 +5,8 @@ from __future__ import annotations
 from . import codecs, presence
 from ._core import Service as Compiled
 from .errors import SegmentMismatch
-from .replies import Note, ReplyCodec, way_of
-from .segments import STATE, Closing, called_by_file, fields_of, is_ours
+from .replies import Note, ReplyCodec
+from .segments import STATE, Coded, called_by_file, fields_of, is_ours
 from .workload import Lease, ServiceClient, ServiceStats, ServiceWorker
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
@@ -23,7 +23,7 @@ __all__ = ["REPLIES", "ServiceObject"]
 REPLIES = "replies"
 
 
-class ServiceObject(Closing, Compiled):
+class ServiceObject(Coded, Compiled):
     """A service, as a server or a client has it open.
 
     The public classes derive from it; it cannot be made by itself.
@@ -31,7 +31,6 @@ class ServiceObject(Closing, Compiled):
 
     __slots__ = (*STATE, "_codec", "_reply_codec", "_trusted")
     _kind = "Service"
-    _codec: Codec
     _reply_codec: Codec
     #: Whether all who can write to the file are trusted, so that what they send may be unpickled.
     _trusted: bool
@@ -46,9 +45,9 @@ class ServiceObject(Closing, Compiled):
             raise SegmentMismatch(f"{called} has a damaged schema: remove it (samemap rm) and make it anew")
         codec = codecs.recorded(fields, called, **choice, trusted=trusted)
         reply_codec = codecs.recorded(replies, f"replies of {called}", **reply_choice, trusted=trusted)
-        reply_way = way_of(reply_codec)
+        reply_way = codecs.way_of(reply_codec)
         shown = ReplyCodec(reply_codec) if reply_way == "codec" else reply_codec
-        thing = Compiled.__new__(cls, segment, codec, way_of(codec), shown, reply_way)
+        thing = Compiled.__new__(cls, segment, codec, codecs.way_of(codec), shown, reply_way)
         for each in (codec, reply_codec):
             if each.size is not None and each.size > thing.max_bytes:
                 raise codecs.damaged(called, each.size, thing.max_bytes)
@@ -62,24 +61,9 @@ class ServiceObject(Closing, Compiled):
     # What it is
 
     @property
-    def codec(self) -> str:
-        """What requests are: ``"numpy"``, ``"msgspec"``, ``"pickle"`` or ``"bytes"``."""
-        return self._codec.name
-
-    @property
     def reply_codec(self) -> str:
         """What replies are, likewise."""
         return self._reply_codec.name
-
-    @property
-    def shape(self) -> tuple[int, ...] | None:
-        """The shape of requests; ``None`` when they are no arrays."""
-        return getattr(self._codec, "shape", None)
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of requests; ``None`` when they are no arrays."""
-        return getattr(self._codec, "dtype", None)
 
     @property
     def reply_shape(self) -> tuple[int, ...] | None:
@@ -104,7 +88,7 @@ class ServiceObject(Closing, Compiled):
             >>> stats.depth, stats.running, stats.maxsize
             (0, 0, 10)
         """
-        held, free = self._totals()[7], self._totals()[10]
+        *_, held, _, _, free = self._totals()
         taken = [(gets, done) for _, _, gets, done, _, _ in self._workers()]
         return ServiceStats(
             depth=self.qsize(),

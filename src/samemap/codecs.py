@@ -41,6 +41,7 @@ __all__ = [
     "damaged",
     "read",
     "recorded",
+    "way_of",
 ]
 
 #: Bytes of a slot where messages are of different sizes and nobody says how large they get.
@@ -301,3 +302,9 @@ def damaged(called: str, size: int, room: int) -> SegmentMismatch:
         f"{called} has a damaged schema: its messages have {size} bytes, and its slots {room}: "
         "remove it (samemap rm) and make it anew"
     )
+
+
+def way_of(codec: Codec) -> Literal["bytes", "pickle", "codec"]:
+    """Return how the compiled half of a queue or a service makes messages of a codec: two of them it knows itself."""
+    known: dict[str, Literal["bytes", "pickle"]] = {"bytes": "bytes", "pickle": "pickle"}
+    return known.get(codec.name, "codec")

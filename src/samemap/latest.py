@@ -8,7 +8,7 @@ from . import aio, codecs, opening
 from ._core import Latest as Compiled
 from .errors import SegmentTruncated
 from .records import Record
-from .segments import STATE, Closing, called_by_file, fields_of
+from .segments import STATE, Coded, called_by_file, fields_of
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from ._core import Sample, Segment
     from .codecs import Choice
-    from .encodings import Codec
     from .segments import Making, Mode, Name, Options, Plan, Trust
 
 __all__ = ["Latest", "LatestStats"]
@@ -46,7 +45,7 @@ class LatestStats(Record):
     participants: int
 
 
-class Latest(Closing, Compiled):
+class Latest(Coded, Compiled):
     """The newest value of something, for any number of processes: always whole, and never waited for.
 
     Who sets it waits for nobody, and whoever gets it has the newest, whole, as a copy of its own. It may be read by
@@ -78,7 +77,6 @@ class Latest(Closing, Compiled):
 
     __slots__ = (*STATE, "_codec")
     _kind = _noun = "Latest"
-    _codec: Codec
 
     def __new__(  # noqa: D102 - the class describes it
         cls,
@@ -233,21 +231,6 @@ class Latest(Closing, Compiled):
         found = self._sample()
         return float("inf") if found is None else found.age
 
-    @property
-    def shape(self) -> tuple[int, ...] | None:
-        """The shape of its values; ``None`` when they are no arrays."""
-        return getattr(self._codec, "shape", None)
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of its values; ``None`` when they are no arrays."""
-        return getattr(self._codec, "dtype", None)
-
-    @property
-    def codec(self) -> str:
-        """What its values are: ``"numpy"``, ``"msgspec"``, ``"pickle"`` or ``"bytes"``."""
-        return self._codec.name
-
     def sample(self) -> Sample:
         """Return the newest value with its number, time and publisher.
 
@@ -329,7 +312,7 @@ class Latest(Closing, Compiled):
             yield found.value
 
     def close(self) -> None:
-        """Close it: this process has it no more, unless it was opened more than once. Closing twice is fine.
+        """Close it: this process has it no more, unless it was opened more than once. Coded twice is fine.
 
         Threads that wait for a value raise ``ValueError``, and loops over it end.
 

@@ -7,7 +7,7 @@ from operator import index
 
 from . import aio, codecs, opening
 from ._core import Queue as Compiled
-from .segments import STATE, Closing, called_by_file, fields_of, is_ours
+from .segments import STATE, Coded, called_by_file, fields_of, is_ours
 from .workload import Lease, QueueStats, Worker
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
@@ -15,13 +15,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     import socket
-    from collections.abc import Sequence
-    from typing import Any, Literal, Self, TypedDict, Unpack
+    from collections.abc import Callable, Sequence
+    from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
     from ._core import DeadLetter, Job, Segment
     from .codecs import Choice
-    from .encodings import Codec
     from .segments import Making, Mode, Name, Options, Plan, Trust
+
+    T = TypeVar("T")
 
     class Room(TypedDict, total=False):
         """How much there is of it."""
@@ -41,7 +42,7 @@ ARRAYS = 4
 ATTEMPTS = 254
 
 
-class Queue(Closing, Compiled):
+class Queue(Coded, Compiled):
     """Jobs from any number of producers, each for one of any number of workers, by name.
 
     As ``queue.Queue`` and ``multiprocessing.JoinableQueue`` have it: `put`, `get`, `task_done`, `join` and `shutdown`.
@@ -87,7 +88,6 @@ class Queue(Closing, Compiled):
 
     __slots__ = (*STATE, "_codec")
     _kind = _noun = "Queue"
-    _codec: Codec
 
     def __new__(  # noqa: D102 - the class describes it
         cls,
@@ -231,8 +231,7 @@ class Queue(Closing, Compiled):
             trusted = is_ours(segment)
         called = called_by_file(cls._noun, segment)
         codec = codecs.recorded(fields_of(segment), called, **choice, trusted=trusted)
-        way: Any = codec.name if codec.name in ("bytes", "pickle") else "codec"
-        thing = Compiled.__new__(cls, segment, codec, way)
+        thing = Compiled.__new__(cls, segment, codec, codecs.way_of(codec))
         if codec.size is not None and codec.size > thing.max_bytes:
             raise codecs.damaged(called, codec.size, thing.max_bytes)
         thing._codec = codec
@@ -340,19 +339,7 @@ class Queue(Closing, Compiled):
             >>> asyncio.run(queue.get_async())
             'hello'
         """
-        from .exhaustion import Empty
-
-        opening.check_timeout(timeout)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            try:
-                return self.get_nowait()
-            except Empty:
-                # Not here, where what ends the wait would tell of this error, too.
-                pass
-            if not await self._comes(deadline):
-                # It is there by now, or this raises what says so.
-                return self.get_nowait()
+        return await self._taken(self.get_nowait, timeout)
 
     async def lease_async(self, timeout: float | None = None, lease_time: float | None = None) -> Job:
         """Lease a job, and wait for it as a task: without holding up the others of its event loop.
@@ -382,19 +369,7 @@ class Queue(Closing, Compiled):
             >>> asyncio.run(work())
             'hello'
         """
-        from .exhaustion import Empty
-
-        opening.check_timeout(timeout)
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            try:
-                return self.lease_nowait(lease_time)
-            except Empty:
-                # Not here, where what ends the wait would tell of this error, too.
-                pass
-            if not await self._comes(deadline):
-                # It is there by now, or this raises what says so.
-                return self.lease_nowait(lease_time)
+        return await self._taken(lambda: self.lease_nowait(lease_time), timeout)
 
     async def join_async(self, timeout: float | None = None) -> bool:
         """Wait until all jobs are done, as a task.
@@ -421,10 +396,22 @@ class Queue(Closing, Compiled):
         pending.result()
         return True
 
-    async def _comes(self, deadline: float | None) -> bool:
-        """Wait until there may be a job."""
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        return await aio.finished(self, self._begin_get(), left)
+    async def _taken(self, take: Callable[[], T], timeout: float | None) -> T:
+        """Return what `take` takes, and wait for it as a task."""
+        from .exhaustion import Empty
+
+        opening.check_timeout(timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                return take()
+            except Empty:
+                # Not here, where what ends the wait would tell of this error, too.
+                pass
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not await aio.finished(self, self._begin_get(), left):
+                # It is there by now, or this raises what says so.
+                return take()
 
     # One after the other
 
@@ -457,21 +444,6 @@ class Queue(Closing, Compiled):
         return isinstance(error, ShutDown) or (isinstance(error, ValueError) and self.closed)
 
     # What it is
-
-    @property
-    def shape(self) -> tuple[int, ...] | None:
-        """The shape of its jobs; ``None`` when they are no arrays."""
-        return getattr(self._codec, "shape", None)
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of its jobs; ``None`` when they are no arrays."""
-        return getattr(self._codec, "dtype", None)
-
-    @property
-    def codec(self) -> str:
-        """What its jobs are: ``"numpy"``, ``"msgspec"``, ``"pickle"`` or ``"bytes"``."""
-        return self._codec.name
 
     def dead_letters(self) -> list[DeadLetter]:
         """List the jobs that came back too often.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .encodings import Encoded
 
-__all__ = ["END", "ERROR", "LAST", "PART", "Note", "ReplyCodec", "way_of"]
+__all__ = ["END", "ERROR", "LAST", "PART", "Note", "ReplyCodec"]
 
 #: What a reply is, as its flags say: one of the parts of a stream; the one value; an error; the end of a stream.
 PART, LAST, ERROR, END = range(4)
@@ -62,8 +62,3 @@ class ReplyCodec(Codec):
         if len(view) != self.size if self.size is not None else bytes(view[:1]) == MARK:
             return bytes(view)
         return self.inner.decode(buffer)
-
-
-def way_of(codec: Codec) -> Any:
-    """Return how the compiled half makes messages of a codec."""
-    return codec.name if codec.name in ("bytes", "pickle") else "codec"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Literal, Self, TypeAlias, TypedDict
 
     from ._core import Participant
+    from .encodings import Codec
 
     Name: TypeAlias = str | os.PathLike[str] | None
     Mode: TypeAlias = Literal["r", "rw"]
@@ -50,6 +51,7 @@ __all__ = [
     "NOTHING",
     "STATE",
     "Closing",
+    "Coded",
     "SegmentObject",
     "called_by_file",
     "fields_of",
@@ -488,6 +490,31 @@ class Closing(SegmentObject):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Coded(Closing):
+    """An object that carries what a codec makes: messages, values, jobs or requests."""
+
+    if not TYPE_CHECKING:  # As for all.
+        __slots__ = ()
+
+    #: How they become bytes and come back.
+    _codec: Codec
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The shape of what it carries; ``None`` when that is no array."""
+        return getattr(self._codec, "shape", None)
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of what it carries; ``None`` when that is no array."""
+        return getattr(self._codec, "dtype", None)
+
+    @property
+    def codec(self) -> str:
+        """What it carries: ``"numpy"``, ``"msgspec"``, ``"pickle"`` or ``"bytes"``."""
+        return self._codec.name
 
 
 def refuse_disagreement(called: str, found: Mapping[str, object], given: Mapping[str, object]) -> None:

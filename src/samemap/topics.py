@@ -7,7 +7,7 @@ from _weakref import ref
 
 from . import aio, codecs, encodings, opening
 from ._core import Topic as Compiled
-from .segments import STATE, Closing, called_by_file, fields_of
+from .segments import STATE, Coded, called_by_file, fields_of
 from .subscriptions import Subscription
 from .traffic import Publisher, Subscriber, TopicStats
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from ._core import Loan, Sample, Segment
     from .codecs import Choice
-    from .encodings import Codec
     from .segments import Making, Mode, Name, Options, Plan, Trust
 
     Policy: TypeAlias = Literal["latest", "drop", "block"]
@@ -42,7 +41,7 @@ SLOTS, MOST_SLOTS = 8, 2**20
 SUBSCRIBERS = 128
 
 
-class Topic(Closing, Compiled):
+class Topic(Coded, Compiled):
     """Messages from any number of publishers to any number of subscribers, without copies.
 
     Who publishes waits for nobody, except for those who subscribe with ``"block"``. ``with topic:`` closes it at the
@@ -88,7 +87,6 @@ class Topic(Closing, Compiled):
 
     __slots__ = (*STATE, "_codec", "_is_raw", "_subscriptions")
     _kind = _noun = "Topic"
-    _codec: Codec
     _is_raw: bool
     _subscriptions: set[ref[Subscription]]
 
@@ -487,21 +485,6 @@ class Topic(Closing, Compiled):
 
     # What it is
 
-    @property
-    def shape(self) -> tuple[int, ...] | None:
-        """The shape of its messages; ``None`` when they are no arrays."""
-        return getattr(self._codec, "shape", None)
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of its messages; ``None`` when they are no arrays."""
-        return getattr(self._codec, "dtype", None)
-
-    @property
-    def codec(self) -> str:
-        """What its messages are: ``"numpy"``, ``"msgspec"``, ``"pickle"`` or ``"bytes"``."""
-        return self._codec.name
-
     def subscribers(self) -> list[Subscriber]:
         """List the subscriptions, of all processes.
 
@@ -577,7 +560,7 @@ class Topic(Closing, Compiled):
         return f"{what}, slots={self.slots}, seq={self.seq}"
 
     def close(self) -> None:
-        """Close it, and its subscriptions; samples and views stay good. Closing twice is fine.
+        """Close it, and its subscriptions; samples and views stay good. Coded twice is fine.
 
         Example:
             >>> topic = Topic()
