@@ -32,11 +32,14 @@ static int print_job(const struct samemap_storage *at, const void *body, uint32_
     int is_there = samemap_find_job(&found, at, body, place);
     if (is_there <= 0)
         return is_there;
+    /* What waits is ready, whatever its state still says. */
+    int waits = found.phase == SAMEMAP_PHASE_FILLING && found.number != 0;
     char *copy = found.payload == NULL ? NULL : malloc(found.length + 1);
     /* One that is done meanwhile is none of those that are listed. */
     if (found.payload == NULL || (copy != NULL && samemap_copy_job(copy, &found)))
         printf("job %" PRIu64 " %s %" PRIu32 " %" PRIu32 " %" PRIu32 " %" PRIu32 " %" PRIu32 " %" PRIu64 " %" PRIu64 " %.*s\n",
-               found.number, phases[found.phase], samemap_attempt(found.state), found.holder, found.origin, found.lane,
+               found.number, phases[waits ? SAMEMAP_PHASE_READY : found.phase], samemap_attempt(found.state),
+               waits ? 0 : found.holder, found.origin, found.lane,
                found.flags, found.put, found.length, copy == NULL ? 0 : (int)found.length, copy == NULL ? "" : copy);
     free(copy);
     return 0;

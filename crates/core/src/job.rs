@@ -373,8 +373,9 @@ impl Job {
     /// Forgets its number: nothing in a ring names it from now on; and its lane: whoever fills it next may be about to put it
     /// into the first. Who frees it does, before it is free.
     pub(crate) fn forget(&self) {
+        // Release [job.seq]: who sees that it has none sees that it was taken.
+        self.seq.store(0, Ordering::Release);
         // Relaxed: the state, which follows, orders it.
-        self.seq.store(0, Ordering::Relaxed);
         self.route.store(0, Ordering::Relaxed);
         // So that no generation from long ago is taken for a later one, once they begin anew.
         let keeper = self.keeper.load(Ordering::Relaxed);

@@ -10,13 +10,14 @@
 //! | blocks are claimed, in the name of the place and its generation | a place that a dead one fills, which `recovery.rs` frees with its blocks |
 //! | the message is written, labelled and numbered | the same |
 //! | the ring's word names it | the same |
-//! | filling → ready | a job that counts: consumers take it from the ring as it is |
-//! | `next`, the bell | the same; those who sleep look again when their slice ends |
+//! | filling → ready, in a service; in a queue it stays as it is | a job that counts: consumers take it from the ring as it is |
+//! | `next`, now and then; the bell | the same; those who sleep look again when their slice ends |
 //!
 //! | step of taking | killed before it |
 //! | --- | --- |
 //! | ready, or filling and named by the ring → leased | nothing has happened |
-//! | `head` | the others pass over what is taken |
+//! | `head`, now and then | the others pass over what is taken |
+//! | or at once → free, by who has copied a small message before | nothing has happened |
 //! | leased → free, of the next generation, when it is acknowledged and has no blocks | the job of a dead one, which is ready again |
 //! | leased → held, when it has | the same |
 //! | the blocks are freed | what a dead one held, which `recovery.rs` frees |
@@ -34,18 +35,20 @@ mod ending;
 mod heap;
 mod leases;
 mod recovery;
+mod taking;
 
 use crate::atomic::{Ordering, Word32, Word64, fence_behind_exchange, will_write};
 use crate::bell::{Attempt, Bell};
 use crate::job::{Job, Label, Phase, State};
 use crate::lane::Lane;
 use crate::layout::shared;
-use crate::ring::{MOST_PLACES, Place, Refused, Ring};
+use crate::ring::{MOST_PLACES, Refused, Ring};
 use crate::tag::{Caller, Tag};
 use crate::worker::{Work, Worker};
 
 pub use leases::{Answer, Ended};
 pub use recovery::Totals;
+pub use taking::Next;
 
 /// The most jobs of a queue.
 pub const MOST_JOBS: usize = MOST_PLACES;
@@ -130,17 +133,31 @@ pub enum Shut {
 }
 
 /// What a producer or consumer remembers; it only saves time.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Memory {
     /// Where to look for a free place.
-    place: usize,
+    pub place: usize,
     /// Where to look for free blocks.
-    block: usize,
-    /// The number that the next job may get.
+    pub block: usize,
+    /// The number that the next job in the first lane may get.
     pub hope: u64,
+    /// All jobs of the first lane up to this number were taken, as far as is known from the last look.
+    pub head: u64,
+    /// All jobs of the first lane up to this number were taken, or have come back.
+    pub cursor: u64,
     /// How many had come back when none was found.
-    returned: u32,
+    pub returned: u32,
 }
+
+impl Default for Memory {
+    /// It knows nothing.
+    fn default() -> Self {
+        Self { place: usize::MAX, block: 0, hope: 0, head: 0, cursor: 0, returned: 0 }
+    }
+}
+
+/// Of so many jobs in a row, one says how far the ring has come. A power of two.
+const STRIDE: u64 = 16;
 
 /// A job in the caller's hands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +184,8 @@ pub enum Unput {
 pub struct Store<'a> {
     queue: &'a Queue,
     shape: Shape,
+    /// Whether at most one thread of this process counts at a time.
+    alone: bool,
     lanes: &'a [Lane],
     words: &'a [Word64],
     jobs: &'a [Job],
@@ -244,7 +263,14 @@ impl<'a> Store<'a> {
         (jobs, blocks): (&'a [Job], &'a [Word64]),
         workers: &'a [Worker],
     ) -> Self {
-        Self { queue, shape, lanes, words, jobs, blocks, workers }
+        Self { queue, shape, alone: false, lanes, words, jobs, blocks, workers }
+    }
+
+    /// The same, where at most one thread of this process counts at a time; that is quicker.
+    #[inline(always)]
+    #[must_use]
+    pub fn alone(self, alone: bool) -> Self {
+        Self { alone, ..self }
     }
 
     /// How many there are of everything.
@@ -284,7 +310,9 @@ impl<'a> Store<'a> {
     #[inline]
     pub fn take_place(&self, memory: &mut Memory, me: Tag) -> Option<Grip> {
         let count = self.jobs.len();
-        let mut at = if memory.place < count { memory.place } else { 0 };
+        // Each begins elsewhere: those who go over the same places get in each other's way.
+        let mut at =
+            if memory.place < count { memory.place } else { me.index().wrapping_mul(0x9E37_79B1) % count.max(1) };
         for _ in 0..count {
             let job = &self.jobs[at];
             let next = if at + 1 < count { at + 1 } else { 0 };
@@ -339,33 +367,62 @@ impl<'a> Store<'a> {
             return Err(Unput::Shut);
         }
         let (job, ring, most) = (&self.jobs[grip.at], self.ring(lane), self.most(lane) as u64);
-        let head = self.lanes[lane].head();
+        let (hope, mut head) = if lane == 0 { (memory.hope, memory.head) } else { (ring.next_known(), 0) };
+        let mut tried = hope;
         let numbered = |seq: u64| {
-            // Acquire [lane.head]: what was taken was taken before; so what a word of the ring named is not needed there.
-            if seq >= head.load(Ordering::Acquire).saturating_add(most) {
-                return false;
+            tried = seq;
+            // What is known from before may do, and saves a look at a line that consumers write.
+            if seq >= head.saturating_add(most) {
+                head = self.known_head(lane, seq, most);
+                if seq >= head.saturating_add(most) {
+                    return false;
+                }
             }
             job.number(me, grip.state.generation(), seq);
             true
         };
-        let hope = if lane == 0 { memory.hope } else { ring.next_known() };
         let seq = match ring.commit(grip.at, hope, numbered) {
             Ok(seq) => seq,
-            Err(Refused::Full) => return Err(Unput::Full),
-            Err(Refused::Damaged) => return Err(Unput::Damaged),
+            Err(refused) => {
+                if lane == 0 {
+                    (memory.hope, memory.head) = (tried, head);
+                }
+                return Err(if refused == Refused::Full { Unput::Full } else { Unput::Damaged });
+            }
         };
         if lane == 0 {
-            memory.hope = seq + 1;
+            (memory.hope, memory.head) = (seq + 1, head);
         }
-        // It may be leased by now.
-        job.change(grip.state, grip.state.ready());
+        if self.lanes.len() > 1 {
+            // It may be leased by now. Who calls takes back what is ready. A queue goes without: the ring names it, and its
+            // line is the consumer's from here on.
+            job.change(grip.state, grip.state.ready());
+        }
         Ok(seq)
+    }
+
+    /// All before this number were taken; enough of them for `seq`, if there are.
+    fn known_head(&self, lane: usize, seq: u64, most: u64) -> u64 {
+        let head = self.lanes[lane].head();
+        // Acquire [lane.head]: what was taken was taken before; so what a word of the ring named is not needed there.
+        let known = head.load(Ordering::Acquire);
+        if seq < known.saturating_add(most) {
+            return known;
+        }
+        // What was taken by those who did not say so is found by a look.
+        let _ = self.look(lane);
+        // Acquire [lane.head]
+        head.load(Ordering::Acquire)
     }
 
     /// Lets everybody know of the jobs up to `seq`, of which `many` are new.
     #[inline]
     pub fn announce(&self, lane: usize, seq: u64, many: bool) {
-        self.ring(lane).announce(seq);
+        // Not for each: consumers look at the words of the ring, and whoever wants the newest goes on from the last that was
+        // told of.
+        if many || lane != 0 || seq.is_multiple_of(STRIDE) {
+            self.ring(lane).announce(seq);
+        }
         self.tell_of_end();
         let news = self.lanes[lane].news();
         if many {
@@ -379,7 +436,7 @@ impl<'a> Store<'a> {
     #[inline(always)]
     pub fn count_puts(&self, me: Tag, jobs: u64, bytes: u64) {
         if let Some(worker) = self.workers.get(me.index()) {
-            worker.count_puts(me, jobs, bytes);
+            worker.count_puts(me, jobs, bytes, self.alone);
         }
     }
 
@@ -392,112 +449,12 @@ impl<'a> Store<'a> {
         }
     }
 
-    // Taking
+    // Room
 
-    /// The first job of the lane that can be taken; moves `head` past those that are taken.
-    #[inline]
-    fn look(&self, lane: usize) -> Option<(Grip, u64)> {
-        let (ring, head) = (self.ring(lane), self.lanes[lane].head());
-        // Acquire [lane.head]
-        let start = head.load(Ordering::Acquire).max(1);
-        let mut seq = start;
-        let mut found = None;
-        // Each turn goes on by one at least, or by as many as the ring has forgotten, so it ends.
-        for _ in 0..=2 * ring.len() {
-            match ring.place(seq) {
-                Place::Ahead => break,
-                Place::At(at) => {
-                    let job = &self.jobs[at];
-                    let state = job.state();
-                    let is_there = matches!(state.phase(), Phase::Ready | Phase::Filling);
-                    if is_there && job.seq_of(state.generation()) == Some(seq) {
-                        found = Some((Grip { at, state }, seq));
-                        break;
-                    }
-                    seq = seq.saturating_add(1);
-                }
-                Place::Behind => {
-                    let newest = ring.newest();
-                    if newest < seq {
-                        // Behind by its low bits only: it is very far ahead, or the ring is damaged.
-                        break;
-                    }
-                    let oldest = newest.saturating_sub(ring.len() as u64).wrapping_add(1);
-                    seq = oldest.max(seq.saturating_add(1)).max(head.load(Ordering::Acquire));
-                }
-            }
-        }
-        if seq > start {
-            self.raise_head(lane, start, seq);
-        }
-        found
-    }
-
+    /// Whether as many jobs wait in the first lane as may, as far as the caller remembers: if not, that is not sure yet.
     #[inline(always)]
-    fn raise_head(&self, lane: usize, from: u64, to: u64) {
-        // Release [lane.head]. When another one was faster, the next who looks goes on from there.
-        let _ = self.lanes[lane].head().compare_exchange(from, to, Ordering::SeqCst, Ordering::Relaxed);
-    }
-
-    /// Takes the next job of the lane; `until` is when the lease ends, on the monotonic clock in nanoseconds, 0 for never.
-    #[inline]
-    pub fn take(&self, memory: &mut Memory, lane: usize, me: Tag, now: u64, until: u64) -> Option<(Grip, u64)> {
-        if self.shut() == Shut::Out && lane == 0 {
-            return None;
-        }
-        if lane == 0
-            && self.queue.returned.load(Ordering::Relaxed) != memory.returned
-            && let Some(found) = self.take_returned(memory, me, now, until)
-        {
-            return Some(found);
-        }
-        loop {
-            let (found, seq) = self.look(lane)?;
-            let leased = found.state.leased(me);
-            // When it fails, somebody else has it, or its producer says that it is ready: look again. Others have gone on
-            // each time, so this ends.
-            if self.jobs[found.at].change(found.state, leased) {
-                self.raise_head(lane, seq, seq.saturating_add(1));
-                self.jobs[found.at].note_taken(leased, now, until);
-                // Not for each of many: who waits for room is best woken for several.
-                let stride = (self.most(lane) as u64 / 8).clamp(1, 64);
-                if seq.is_multiple_of(stride) || self.ring(lane).place(seq.saturating_add(1)) == Place::Ahead {
-                    self.queue.room.ring_behind_exchange();
-                }
-                return Some((Grip { at: found.at, state: leased }, seq));
-            }
-        }
-    }
-
-    /// Wakes all who wait for a job, to look again.
-    pub fn wake_all(&self, lane: usize) {
-        self.lanes[lane].news().ring();
-    }
-
-    /// Whether there is a job to take, also one that has come back.
-    pub fn is_news(&self, lane: usize) -> bool {
-        self.look(lane).is_some() || lane == 0 && self.oldest_returned().is_some()
-    }
-
-    /// Whether a look at the lane alone finds one: quick, and may miss one that has come back.
-    #[inline(always)]
-    pub fn is_next(&self, lane: usize) -> bool {
-        self.look(lane).is_some()
-    }
-
-    /// Is done when there is a job in the lane, or there will not be any; or tells what to sleep on.
-    pub fn attempt_news(&self, lane: usize, caller: Caller<'_>, ask: bool) -> Attempt<'a, ()> {
-        if ask {
-            self.bury(caller);
-        }
-        self.lanes[lane].news().attempt(|| (self.is_news(lane) || self.is_over()).then_some(()))
-    }
-
-    /// Passes a wake-up on that the caller does not use.
-    pub fn pass_on(&self, lane: usize) {
-        if self.is_news(lane) {
-            self.lanes[lane].news().ring_one();
-        }
+    pub fn seems_full(&self, memory: &Memory) -> bool {
+        memory.hope >= memory.head.saturating_add(self.shape.maxsize as u64) && self.is_full(0)
     }
 
     /// Whether as many jobs wait in the lane as may.

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::job::{Job, Label};
 use crate::lane::Lane;
 use crate::layout::Kind;
-use crate::queue::{Grip, MOST_JOBS, Queue, REPLIES, Shape, Store};
+use crate::queue::{MOST_JOBS, Queue, REPLIES, Shape, Store};
 use crate::segment::Segment;
 use crate::worker::Worker;
 
@@ -147,7 +147,7 @@ impl Storage {
     /// # Errors
     ///
     /// [`Error::OutOfRange`].
-    #[inline]
+    #[inline(always)]
     pub fn store<'s>(&self, segment: &'s Segment) -> Result<Store<'s>, Error> {
         let shape = self.shape;
         let words = shape.ring + (shape.lanes - 1) * REPLIES;
@@ -189,8 +189,8 @@ impl Storage {
     ///
     /// As [`Storage::message`].
     #[inline]
-    pub fn read(&self, segment: &Segment, grip: Grip, label: Label, bytes: &mut [u8]) -> Result<(), Error> {
-        let (from, length) = self.message(segment, grip.at, label)?;
+    pub fn read(&self, segment: &Segment, at: usize, label: Label, bytes: &mut [u8]) -> Result<(), Error> {
+        let (from, length) = self.message(segment, at, label)?;
         if bytes.len() != length {
             return Err(damaged(label, self.longest()));
         }
@@ -229,6 +229,14 @@ impl Storage {
         // They may be a view of this very memory: `copy` allows overlap.
         unsafe { std::ptr::copy(bytes, to.wrapping_add(offset), length) };
         Ok(())
+    }
+
+    /// Tells the processor that the cell of a place will be read soon.
+    #[inline(always)]
+    pub fn will_read(&self, segment: &Segment, at: usize) {
+        if let Ok(cell) = segment.bytes(self.cells + at * self.shape.cell, self.shape.cell) {
+            crate::atomic::will_read(cell);
+        }
     }
 
     /// Tells the processor that the cell of the next place will be written soon.

@@ -332,7 +332,7 @@ fn use_a_queue(segment: &Segment, me: Tag, choice: u32, number: u64) {
         let Some((grip, _)) = store.take(&mut memory, lane, me, number, choice.into()) else { continue };
         let label = store.jobs()[grip.at].read();
         let mut bytes = vec![0; length.min(usize::try_from(label.length).unwrap_or(length))];
-        let _ = storage.read(segment, grip, label, &mut bytes);
+        let _ = storage.read(segment, grip.at, label, &mut bytes);
         let (to, number) = store.jobs()[grip.at].reply_to();
         let _ = (store.is_awaited(to as usize, number), store.extend(grip, number.into()));
         let has_views = turn.is_multiple_of(2);

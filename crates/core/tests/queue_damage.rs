@@ -103,7 +103,7 @@ impl<'s> Hand<'s> {
         let job = &self.store.jobs()[grip.at];
         let label = job.read();
         let mut bytes = vec![0; LARGE.min(usize::try_from(label.length).unwrap_or(usize::MAX))];
-        let _ = self.storage.read(self.segment, grip, label, &mut bytes);
+        let _ = self.storage.read(self.segment, grip.at, label, &mut bytes);
         let _ =
             (job.put(), job.origin(), job.taken(), job.until(), job.reply_to(), self.store.is_kept_by(grip, self.me));
     }

@@ -1,13 +1,13 @@
 //! Putting jobs into a queue and taking them out: what queues and services have in common.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use samemap_core::atomic::monotonic;
-use samemap_core::bell::{now, wall_clock};
+use samemap_core::bell::wall_clock;
 use samemap_core::job::Label;
 use samemap_core::layout::Kind;
 use samemap_core::operation::{Operation, Wanted};
@@ -41,7 +41,7 @@ pub(crate) enum Way {
 }
 
 /// The message is bytes as they are, in a queue of pickles.
-const RAW: u16 = 1 << 15;
+pub(crate) const RAW: u16 = 1 << 15;
 
 /// The message is a pickle, and has no buffers beside it.
 const PLAIN: u16 = 1 << 14;
@@ -58,12 +58,56 @@ pub(crate) struct Depot {
     pub(crate) storage: Storage,
     /// How objects become bytes and come back.
     pub(crate) codec: Py<PyAny>,
-    way: Way,
-    /// Held only while the interpreter is attached, and never while anything waits: so no fork finds it held.
-    memory: Mutex<Memory>,
+    pub(crate) way: Way,
+    pub(crate) memory: Remembered,
     spin: Spin,
-    /// When this process last looked after the dead, on the monotonic clock in nanoseconds.
-    buried: AtomicU64,
+    /// When this process looks after the dead again, on the monotonic clock in nanoseconds.
+    bury_again: AtomicU64,
+}
+
+/// What this process remembers of a queue. All of it only saves time, so threads may overwrite what others have noted.
+pub(crate) struct Remembered {
+    place: AtomicUsize,
+    block: AtomicUsize,
+    hope: AtomicU64,
+    head: AtomicU64,
+    cursor: AtomicU64,
+    returned: AtomicU32,
+}
+
+impl Remembered {
+    fn new(Memory { place, block, hope, head, cursor, returned }: Memory) -> Self {
+        Self {
+            place: place.into(),
+            block: block.into(),
+            hope: hope.into(),
+            head: head.into(),
+            cursor: cursor.into(),
+            returned: returned.into(),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn recall(&self) -> Memory {
+        Memory {
+            place: self.place.load(Ordering::Relaxed),
+            block: self.block.load(Ordering::Relaxed),
+            hope: self.hope.load(Ordering::Relaxed),
+            head: self.head.load(Ordering::Relaxed),
+            cursor: self.cursor.load(Ordering::Relaxed),
+            returned: self.returned.load(Ordering::Relaxed),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn note(&self, memory: &Memory) {
+        self.place.store(memory.place, Ordering::Relaxed);
+        self.block.store(memory.block, Ordering::Relaxed);
+        self.hope.store(memory.hope, Ordering::Relaxed);
+        self.head.store(memory.head, Ordering::Relaxed);
+        self.cursor.store(memory.cursor, Ordering::Relaxed);
+        self.returned.store(memory.returned, Ordering::Relaxed);
+    }
 }
 
 /// Where a message goes, and what is known of it beside its bytes.
@@ -74,6 +118,14 @@ pub(crate) struct Route {
     pub(crate) flags: u16,
     /// The lane for replies to it, and the number of the call.
     pub(crate) reply: Option<(u16, u32)>,
+}
+
+/// What was put: where, its number, and what is needed to tell of it.
+pub(crate) struct Put<'a> {
+    pub(crate) grip: Grip,
+    pub(crate) seq: u64,
+    store: Store<'a>,
+    tag: Tag,
 }
 
 /// What was taken.
@@ -94,8 +146,8 @@ impl Depot {
         };
         let object = Object::new::<Queue>(segment, 0)?;
         let storage = Storage::of(object.handle.segment()).map_err(|error| raise(object.handle.segment(), &error))?;
-        let (memory, buried) = (Mutex::default(), AtomicU64::new(0));
-        Ok(Self { object, storage, codec, way, memory, spin: Spin::default(), buried })
+        let (memory, bury_again) = (Remembered::new(Memory::default()), AtomicU64::new(0));
+        Ok(Self { object, storage, codec, way, memory, spin: Spin::default(), bury_again })
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -105,12 +157,20 @@ impl Depot {
     #[inline(always)]
     pub(crate) fn store(&self) -> PyResult<Store<'_>> {
         let segment = self.segment();
-        self.storage.store(segment).map_err(|error| raise(segment, &error))
+        match self.storage.store(segment) {
+            // Whoever counts is attached to the interpreter, which lets only one thread be that, where it has a lock for it.
+            Ok(store) => Ok(store.alone(cfg!(not(Py_GIL_DISABLED)))),
+            Err(error) => Err(raise(segment, &error)),
+        }
     }
 
+    /// Does something with what this process remembers of it.
     #[inline(always)]
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    fn remembering<T>(&self, work: impl FnOnce(&mut Memory) -> T) -> T {
+        let mut memory = self.memory.recall();
+        let done = work(&mut memory);
+        self.memory.note(&memory);
+        done
     }
 
     #[cold]
@@ -167,12 +227,11 @@ impl Depot {
         timeout: Timeout,
     ) -> PyResult<Option<(Grip, u64)>> {
         let put = self.put_quietly(py, message, route, timeout, || Ok(()))?;
-        if let Some((_, seq)) = put {
-            let store = self.store()?;
+        Ok(put.map(|Put { grip, seq, store, tag }| {
             store.announce(route.lane, seq, false);
-            store.count_puts(self.object.tag()?, 1, message.len() as u64);
-        }
-        Ok(put)
+            store.count_puts(tag, 1, message.len() as u64);
+            (grip, seq)
+        }))
     }
 
     /// As [`put`](Self::put), but tells nobody; has the caller tell of earlier ones before it waits.
@@ -184,7 +243,7 @@ impl Depot {
         route: Route,
         timeout: Timeout,
         mut before_waiting: impl FnMut() -> PyResult<()>,
-    ) -> PyResult<Option<(Grip, u64)>> {
+    ) -> PyResult<Option<Put<'_>>> {
         let length = message.len();
         if length > self.storage.longest() {
             return Err(self.too_large(length));
@@ -199,15 +258,16 @@ impl Depot {
             if route.lane != 0 && !store.is_awaited(route.lane, route.number) {
                 return Ok(None);
             }
-            let held = if store.is_full(route.lane) {
-                None
-            } else {
-                Self::hold(&store, &mut self.memory(), tag, length, route)
+            let mut memory = self.memory.recall();
+            let is_full = if route.lane == 0 { store.seems_full(&memory) } else { store.is_full(route.lane) };
+            let held = if is_full { None } else { Self::hold(&store, &mut memory, tag, length, route) };
+            let put = match held {
+                Some(held) => self.fill(py, (&store, &mut memory), tag, held, message, route)?,
+                None => None,
             };
-            if let Some(held) = held
-                && let Some(put) = self.fill(py, &store, tag, held, message, route)?
-            {
-                return Ok(Some(put));
+            self.memory.note(&memory);
+            if let Some((grip, seq)) = put {
+                return Ok(Some(Put { grip, seq, store, tag }));
             }
             if over {
                 return Err(exhaustion::full_queue(py, self.segment(), &store));
@@ -224,7 +284,7 @@ impl Depot {
     fn fill(
         &self,
         py: Python<'_>,
-        store: &Store<'_>,
+        (store, memory): (&Store<'_>, &mut Memory),
         tag: Tag,
         (grip, label): (Grip, Label),
         message: &Message<'_>,
@@ -238,12 +298,11 @@ impl Depot {
             store.abandon(grip, tag);
             return Err(raise(segment, &error));
         }
-        store.label(grip, label, now());
+        store.label(grip, label, wall_clock());
         if let Some((lane, number)) = route.reply {
             store.expect_replies(grip, lane, number);
         }
-        let committed = store.commit(&mut self.memory(), route.lane, grip, tag);
-        match committed {
+        match store.commit(memory, route.lane, grip, tag) {
             Ok(seq) => {
                 self.storage.will_write(segment, grip.at);
                 Ok(Some((grip, seq)))
@@ -259,45 +318,12 @@ impl Depot {
         }
     }
 
-    /// Puts as many of some messages as there is room for now, and tells nobody; returns how many, their bytes, and the last
-    /// number. None of large ones, which let other threads run.
-    pub(crate) fn put_stretch(&self, py: Python<'_>, messages: &[(Message<'_>, u16)]) -> PyResult<(usize, u64, u64)> {
-        let (tag, segment, store) = (self.object.tag()?, self.segment(), self.store()?);
-        let (moment, mut memory) = (now(), self.memory());
-        let (mut bytes, mut last) = (0, 0);
-        for (done, (message, flags)) in messages.iter().enumerate() {
-            let length = message.len();
-            // Whether it is full is said by the commit: to look each time would go over all that nobody was told of.
-            if length > self.storage.longest() || length >= BIG {
-                return Ok((done, bytes, last));
-            }
-            let route = Route { flags: *flags, ..Route::default() };
-            let Some((grip, label)) = Self::hold(&store, &mut memory, tag, length, route) else {
-                return Ok((done, bytes, last));
-            };
-            let written = message.write_to(py, &InJob(&self.storage, segment, grip.at, label));
-            let seq = written.and_then(|()| segment.check()).ok().and_then(|()| {
-                store.label(grip, label, moment);
-                store.commit(&mut memory, 0, grip, tag).ok()
-            });
-            let Some(seq) = seq else {
-                // Whatever it was, one alone tells of it.
-                store.abandon(grip, tag);
-                return Ok((done, bytes, last));
-            };
-            self.storage.will_write(segment, grip.at);
-            bytes += length as u64;
-            last = seq;
-        }
-        Ok((messages.len(), bytes, last))
-    }
-
     // Taking
 
     #[inline(always)]
-    fn look_after_the_dead(&self, tag: Tag) -> PyResult<()> {
+    pub(crate) fn look_after_the_dead(&self, tag: Tag) -> PyResult<()> {
         let moment = monotonic();
-        if moment.wrapping_sub(self.buried.load(Ordering::Relaxed)) < LOOK_AFTER {
+        if moment < self.bury_again.load(Ordering::Relaxed) {
             return Ok(());
         }
         self.bury(tag, moment)
@@ -305,9 +331,13 @@ impl Depot {
 
     #[cold]
     fn bury(&self, tag: Tag, moment: u64) -> PyResult<()> {
-        self.buried.store(moment, Ordering::Relaxed);
+        self.bury_again.store(moment + LOOK_AFTER, Ordering::Relaxed);
         let (segment, store) = (self.segment(), self.store()?);
-        segment.as_caller_with(tag, |caller| store.bury(caller)).map_err(|error| raise(segment, &error))
+        segment.as_caller_with(tag, |caller| store.bury(caller)).map_err(|error| raise(segment, &error))?;
+        // All jobs are looked at: where they are many, that takes its time, and must not take all of it.
+        let took = monotonic().saturating_sub(moment);
+        self.bury_again.store(moment + LOOK_AFTER.max(took * 10), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Takes the next job of a lane; `until` is when the lease ends, on the monotonic clock in nanoseconds, 0 for never.
@@ -347,7 +377,7 @@ impl Depot {
         until: u64,
     ) -> PyResult<Option<Taken>> {
         let segment = self.segment();
-        let taken = store.take(&mut self.memory(), lane, tag, wall_clock(), until);
+        let taken = self.remembering(|memory| store.take(memory, lane, tag, wall_clock(), until));
         segment.check().map_err(|error| raise(segment, &error))?;
         let Some((grip, seq)) = taken else { return Ok(None) };
         let label = store.jobs()[grip.at].read();
@@ -397,7 +427,7 @@ impl Depot {
         let segment = self.segment();
         let (_, length) = self.storage.message(segment, grip.at, label).map_err(|error| raise(segment, &error))?;
         let copied = bytes_with(py, length, |place| {
-            let mut read = || self.storage.read(segment, grip, label, place);
+            let mut read = || self.storage.read(segment, grip.at, label, place);
             if length < BIG { read() } else { py.detach(read) }
         })?;
         let copied = copied.map_err(|error| raise(segment, &error))?;

@@ -37,6 +37,7 @@ mod segment;
 mod semaphore;
 mod service;
 mod several;
+mod small;
 mod stats;
 mod subscription;
 mod text;

@@ -1,5 +1,7 @@
 //! Pickles of objects without buffers, which need no more than the pickle; others go through the codec.
 
+use std::sync::{Mutex, PoisonError};
+
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
@@ -28,20 +30,51 @@ pub(crate) enum Pickled<'py> {
     Parts(Bound<'py, PyAny>),
 }
 
+/// A list for buffers, and the named arguments that have it filled: made once, because that takes as long as a small pickle.
+struct Collector {
+    buffers: Py<PyList>,
+    named: Py<PyDict>,
+}
+
+/// The one that is not in use. Pickling can run any code, which may pickle in turn: that makes one of its own.
+static SPARE: Mutex<Option<Collector>> = Mutex::new(None);
+
+impl Collector {
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        let (buffers, named) = (PyList::empty(py), PyDict::new(py));
+        named.set_item(pyo3::intern!(py, "protocol"), 5)?;
+        named.set_item(pyo3::intern!(py, "buffer_callback"), buffers.getattr(pyo3::intern!(py, "append"))?)?;
+        Ok(Self { buffers: buffers.unbind(), named: named.unbind() })
+    }
+
+    fn take(py: Python<'_>) -> PyResult<Self> {
+        match SPARE.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(spare) => Ok(spare),
+            None => Self::new(py),
+        }
+    }
+
+    /// Only when nothing is in it.
+    fn give_back(self) {
+        let old = SPARE.lock().unwrap_or_else(PoisonError::into_inner).replace(self);
+        drop(old);
+    }
+}
+
 /// Pickles an object.
 pub(crate) fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<Pickled<'py>> {
     let py = value.py();
-    let buffers = PyList::empty(py);
-    let named = PyDict::new(py);
-    named.set_item(pyo3::intern!(py, "protocol"), 5)?;
-    named.set_item(pyo3::intern!(py, "buffer_callback"), buffers.getattr(pyo3::intern!(py, "append"))?)?;
+    let collector = Collector::take(py)?;
     let dumps = function(py, &DUMPS, "pickle", "dumps")?;
-    let pickled = callback::call_with(dumps, &PyTuple::new(py, [value])?, &named)?.cast_into_exact::<PyBytes>()?;
-    if buffers.is_empty() {
+    let pickled = callback::call_with(dumps, &PyTuple::new(py, [value])?, collector.named.bind(py))?;
+    let pickled = pickled.cast_into_exact::<PyBytes>()?;
+    if collector.buffers.bind(py).is_empty() {
+        collector.give_back();
         return Ok(Pickled::Plain(pickled));
     }
     let joined = function(py, &JOINED, "samemap.pickles", "joined")?;
-    callback::call(joined, &PyTuple::new(py, [pickled.as_any(), buffers.as_any()])?).map(Pickled::Parts)
+    let parts = PyTuple::new(py, [pickled.as_any(), collector.buffers.bind(py).as_any()])?;
+    callback::call(joined, &parts).map(Pickled::Parts)
 }
 
 /// Brings an object back from a pickle without buffers beside it.

@@ -3,12 +3,12 @@
 use std::cell::Cell;
 
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyBytesMethods, PyList};
 
 use crate::arguments::Timeout;
-use crate::depot::{Depot, Route};
+use crate::depot::{Depot, Put, Route};
 use crate::exhaustion;
-use crate::view::Message;
+use crate::view::{Message, Source};
 
 /// Jobs that were put, and of which nobody was told yet.
 #[derive(Default)]
@@ -65,7 +65,7 @@ impl<'a> Putting<'a> {
     fn one(&self, py: Python<'_>, message: &Message<'_>, flags: u16) -> PyResult<()> {
         let route = Route { flags, ..Route::default() };
         let put = self.depot.put_quietly(py, message, route, self.timeout, || self.untold.tell(self.depot))?;
-        if let Some((_, seq)) = put {
+        if let Some(Put { seq, .. }) = put {
             self.count(1, message.len() as u64, seq);
         }
         Ok(())
@@ -79,36 +79,47 @@ impl<'a> Putting<'a> {
     /// Those of a list, a stretch at a time.
     fn list(&self, py: Python<'_>, list: &Bound<'_, PyList>) -> PyResult<()> {
         let mut next = 0;
+        // Making messages can run any code, also such as shortens the list.
         while next < list.len() {
-            let mut stretch = Vec::with_capacity(Self::STRETCH);
-            let mut failed = Ok(());
-            // Making messages can run any code, also such as shortens the list.
-            while stretch.len() < Self::STRETCH && next < list.len() {
-                match list.get_item(next).and_then(|value| self.depot.message(&value)) {
-                    Ok(made) => stretch.push(made),
-                    Err(error) => {
-                        failed = Err(error);
-                        break;
-                    }
-                }
-                next += 1;
-            }
-            let mut left = &stretch[..];
-            while let Some((message, flags)) = left.first() {
-                let (jobs, bytes, last) = self.depot.put_stretch(py, left)?;
-                if jobs > 0 {
-                    self.count(jobs, bytes, last);
-                    left = &left[jobs..];
-                } else {
-                    self.one(py, message, *flags)?;
-                    left = &left[1..];
+            let end = next + Self::STRETCH;
+            while next < list.len().min(end) {
+                next += self.as_they_are(list, next, end)?;
+                if next < list.len().min(end) {
+                    let (message, flags) = self.depot.message(&list.get_item(next)?)?;
+                    self.any(py, &message, flags)?;
+                    next += 1;
                 }
             }
             self.untold.tell(self.depot)?;
             py.check_signals()?;
-            failed?;
         }
         Ok(())
+    }
+
+    /// Puts those of a list from `next` on that are small, and are sent as they are; returns how many.
+    fn as_they_are(&self, list: &Bound<'_, PyList>, next: usize, end: usize) -> PyResult<usize> {
+        let mut run = self.depot.begin()?;
+        let (mut jobs, mut size, mut last) = (0, 0, 0);
+        for at in next..list.len().min(end) {
+            let value = list.get_item(at)?;
+            let Some((bytes, flags)) = self.depot.as_it_is(&value) else { break };
+            let Some(seq) = run.put(bytes, flags) else { break };
+            (jobs, size, last) = (jobs + 1, size + bytes.len() as u64, seq);
+        }
+        if jobs > 0 {
+            self.count(jobs, size, last);
+        }
+        Ok(jobs)
+    }
+
+    fn any(&self, py: Python<'_>, message: &Message<'_>, flags: u16) -> PyResult<()> {
+        if let Message::One(Source::Bytes(bytes)) = message
+            && let Some(seq) = self.depot.begin()?.put(bytes.as_bytes(), flags)
+        {
+            self.count(1, message.len() as u64, seq);
+            return Ok(());
+        }
+        self.one(py, message, flags)
     }
 
     /// Those of anything, one by one: what was taken from it and cannot be put is told with the error.

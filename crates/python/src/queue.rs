@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyBytesMethods, PyList};
 use samemap_core::atomic::monotonic;
 use samemap_core::operation::Wanted;
 use samemap_core::queue::Store;
@@ -19,6 +19,8 @@ use crate::object::closing;
 use crate::pending::Pending;
 use crate::putting::Putting;
 use crate::segment::Segment;
+use crate::small::Got;
+use crate::view::{Message, Source};
 use crate::workload::{JobRow, TotalsRow, WorkerRow};
 
 /// Jobs from many to many; `samemap.Queue` adds names, codecs and more.
@@ -50,9 +52,30 @@ fn waits(block: bool, timeout: Option<f64>) -> PyResult<Timeout> {
 impl Queue {
     #[inline]
     fn put_one(&self, py: Python<'_>, value: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<()> {
+        if let Some((bytes, flags)) = self.depot.as_it_is(value)
+            && self.put_small(bytes, flags)?
+        {
+            return Ok(());
+        }
         let (message, flags) = self.depot.message(value)?;
+        if let Message::One(Source::Bytes(bytes)) = &message
+            && self.put_small(bytes.as_bytes(), flags)?
+        {
+            return Ok(());
+        }
         self.depot.put(py, &message, Route { flags, ..Route::default() }, timeout)?;
         Ok(())
+    }
+
+    /// Puts a small message if nothing stands in the way.
+    #[inline(always)]
+    fn put_small(&self, bytes: &[u8], flags: u16) -> PyResult<bool> {
+        let mut run = self.depot.begin()?;
+        let seq = run.put(bytes, flags);
+        if let Some(seq) = seq {
+            run.tell(1, bytes.len() as u64, seq);
+        }
+        Ok(seq.is_some())
     }
 
     /// Makes the object of a job that was taken and counted, and ends the job. What cannot be made becomes a dead letter.
@@ -74,10 +97,36 @@ impl Queue {
         Ok(value)
     }
 
+    /// Gets up to `most` jobs that can be had in one step each; says how many, and whether there are no more.
+    fn get_copied(
+        &self,
+        py: Python<'_>,
+        (store, tag): (&Store<'_>, Tag),
+        most: usize,
+        found: &Bound<'_, PyList>,
+    ) -> PyResult<(usize, bool)> {
+        for copied in 0..most {
+            match self.depot.get(py, store, tag) {
+                Ok(Got::Value(value)) => found.append(value)?,
+                Ok(Got::Nothing) => return Ok((copied, true)),
+                // What there is matters more than the error, which comes again.
+                Err(error) if found.is_empty() => return Err(error),
+                Ok(Got::Another) | Err(_) => return Ok((copied, false)),
+            }
+        }
+        Ok((most, false))
+    }
+
     #[inline]
     fn get_one(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Py<PyAny>> {
-        let taken = self.depot.take(py, timeout, || 0)?;
         let (store, tag) = (self.depot.store()?, self.depot.object.tag()?);
+        self.depot.look_after_the_dead(tag)?;
+        if let Got::Value(value) = self.depot.get(py, &store, tag)? {
+            return Ok(value);
+        }
+        let taken = self.depot.take(py, timeout, || 0)?;
+        // Closed meanwhile, it takes no part any more.
+        let tag = self.depot.object.tag()?;
         store.count_gets(tag, 1);
         let value = self.finish(py, &store, tag, &taken);
         store.tell_freed();
@@ -253,15 +302,29 @@ impl Queue {
         }
         /// So many at once, before signals are looked at.
         const STRETCH: usize = 256;
-        let found = PyList::empty(py);
-        let mut first = Some(self.depot.take(py, Timeout::new(timeout)?, || 0)?);
+        let (found, timeout) = (PyList::empty(py), Timeout::new(timeout)?);
         let mut left = usize::try_from(max).unwrap_or(usize::MAX);
+        self.depot.look_after_the_dead(self.depot.object.tag()?)?;
         while left > 0 {
             let (store, tag) = (self.depot.store()?, self.depot.object.tag()?);
-            let mut taken: Vec<Taken> = first.take().into_iter().collect();
-            self.depot.take_more(py, &store, tag, left.min(STRETCH), &mut taken)?;
+            let stretch = left.min(STRETCH);
+            let (copied, is_empty) = self.get_copied(py, (&store, tag), stretch, &found)?;
+            left -= copied;
+            if copied == stretch {
+                py.check_signals()?;
+                continue;
+            }
+            if is_empty && !found.is_empty() {
+                break;
+            }
+            let mut taken = Vec::new();
+            if found.is_empty() {
+                taken.push(self.depot.take(py, timeout, || 0)?);
+            }
+            let (store, tag) = (self.depot.store()?, self.depot.object.tag()?);
+            self.depot.take_more(py, &store, tag, stretch - copied, &mut taken)?;
             store.count_gets(tag, taken.len() as u64);
-            left = if taken.len() < STRETCH { 0 } else { left - taken.len() };
+            left = if taken.len() + copied < stretch { 0 } else { left - taken.len() };
             let is_only = found.is_empty() && taken.len() == 1;
             for each in &taken {
                 match self.finish(py, &store, tag, each) {

@@ -189,6 +189,15 @@ impl Place for InSlot<'_> {
 /// The message of a job.
 pub(crate) struct InJob<'a>(pub(crate) &'a Storage, pub(crate) &'a Segment, pub(crate) usize, pub(crate) Label);
 
+impl InJob<'_> {
+    /// Copies bytes to its start.
+    #[inline(always)]
+    pub(crate) fn fill(&self, bytes: &[u8]) -> Result<(), Error> {
+        // SAFETY: a slice, which lives through the call.
+        unsafe { self.write(0, bytes.as_ptr(), bytes.len()) }
+    }
+}
+
 impl Place for InJob<'_> {
     #[inline(always)]
     unsafe fn write(&self, offset: usize, bytes: *const u8, length: usize) -> Result<(), Error> {

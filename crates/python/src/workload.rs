@@ -21,10 +21,13 @@ impl Depot {
     pub(crate) fn job_rows(&self) -> PyResult<Vec<JobRow>> {
         self.check_open()?;
         let moment = monotonic();
-        let rows = self.store()?.jobs().iter().enumerate().filter_map(|(at, job)| {
+        let store = self.store()?;
+        let rows = store.jobs().iter().enumerate().filter_map(|(at, job)| {
             let (state, label) = (job.state(), job.read());
+            let is_there = store.is_committed(at, state);
             let called = match state.phase() {
                 Phase::Free => return None,
+                Phase::Filling if is_there => "ready",
                 Phase::Filling => "filling",
                 Phase::Ready => "ready",
                 Phase::Leased => "leased",
@@ -36,7 +39,7 @@ impl Depot {
                 let left = until.cast_signed().wrapping_sub(moment.cast_signed()) as f64 / 1e9;
                 left
             });
-            let tag = state.tag().map_or(0, |tag| tag.word());
+            let tag = state.tag().filter(|_| called != "ready").map_or(0, |tag| tag.word());
             let taken = if matches!(state.phase(), Phase::Leased | Phase::Held) { seconds(job.taken()) } else { 0.0 };
             Some((
                 at,

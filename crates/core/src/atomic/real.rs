@@ -40,6 +40,18 @@ pub(crate) fn will_write<T>(place: *const T) {
     let _ = place;
 }
 
+/// Tells the processor that this cache line will be read soon, likewise.
+#[inline(always)]
+pub(crate) fn will_read<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
 /// A sequentially consistent fence right behind a sequentially consistent exchange: on x86_64 the processor has had it with
 /// that, and a second one costs as much again.
 #[inline(always)]

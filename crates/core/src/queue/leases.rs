@@ -31,11 +31,11 @@ impl<'a> Store<'a> {
     pub fn throw_away(&self, me: Tag) {
         while let Some((found, seq)) = self.look(0) {
             if let Some(held) = self.seize(found, me) {
-                self.raise_head(0, seq, seq.saturating_add(1));
+                self.raise_head(0, seq.saturating_add(1));
                 self.release(held);
             }
         }
-        while let Some(found) = self.oldest_returned() {
+        while let Some(found) = self.oldest_returned(u64::MAX) {
             if let Some(held) = self.seize(found, me) {
                 self.release(held);
             }
@@ -141,7 +141,17 @@ impl<'a> Store<'a> {
     #[inline(always)]
     pub fn count_gets(&self, me: Tag, jobs: u64) {
         if let Some(worker) = self.workers.get(me.index()) {
-            worker.count_gets(me, jobs);
+            worker.count_gets(me, jobs, self.alone);
+        }
+    }
+
+    /// Takes back that `me` has got a job, which another was faster to get.
+    #[cold]
+    pub(super) fn uncount_get(&self, me: Tag) {
+        if let Some(worker) = self.workers.get(me.index()) {
+            worker.uncount_get(self.alone);
+            fence(Ordering::SeqCst);
+            self.tell_finished();
         }
     }
 
@@ -235,15 +245,16 @@ impl<'a> Store<'a> {
 
     // What has come back
 
-    /// The oldest job that is ready and may have come back.
-    pub(super) fn oldest_returned(&self) -> Option<Grip> {
+    /// The oldest job before that number which is ready and may have come back.
+    pub(super) fn oldest_returned(&self, before: u64) -> Option<Grip> {
         // Acquire [queue.returned]: sees what has come back.
         if self.queue.returned.load(Ordering::Acquire) == 0 {
             return None;
         }
         let ready = |(at, job): (usize, &Job)| {
             let state = job.state();
-            (state.phase() == Phase::Ready && job.read().lane == 0).then(|| (job.seq(), Grip { at, state }))
+            let is_ready = state.phase() == Phase::Ready && job.read().lane == 0;
+            (is_ready && job.seq() < before).then(|| (job.seq(), Grip { at, state }))
         };
         self.jobs.iter().enumerate().filter_map(ready).min_by_key(|(seq, _)| *seq).map(|(_, grip)| grip)
     }
@@ -254,17 +265,14 @@ impl<'a> Store<'a> {
         let returned = self.queue.returned.load(Ordering::Acquire);
         // A turn more for each time that somebody else was faster; whoever that was has its job, so this ends.
         for _ in 0..=self.jobs.len() {
-            let Some(found) = self.oldest_returned() else {
+            // Acquire [lane.head]. What is not before that is found in the lane.
+            let passed = self.lanes[0].head().load(Ordering::Acquire).max(memory.cursor);
+            let Some(found) = self.oldest_returned(passed) else {
                 memory.returned = returned;
                 return None;
             };
             let job = &self.jobs[found.at];
-            // Those that the lane has before it come in their order, from the lane. There may be nothing to take there by
-            // then, so it is not noted that none was found.
             let seq = job.seq();
-            if self.look(0).is_some_and(|(_, next)| next <= seq) {
-                return None;
-            }
             let leased = found.state.leased(me);
             if job.change(found.state, leased) {
                 job.note_taken(leased, now, until);
@@ -332,7 +340,7 @@ impl<'a> Store<'a> {
                 break;
             }
             if let Some(held) = self.seize(found, me) {
-                self.raise_head(lane, seq, seq.saturating_add(1));
+                self.raise_head(lane, seq.saturating_add(1));
                 self.release(held);
             }
         }

@@ -25,10 +25,12 @@ pub struct Totals {
 }
 
 impl<'a> Store<'a> {
-    fn is_committed(&self, at: usize, job: &Job) -> bool {
+    /// Whether the ring names a job that is still in the hands of who fills it, as it was found.
+    pub fn is_committed(&self, at: usize, found: State) -> bool {
+        let job = &self.jobs[at];
         let lane = job.read().lane as usize;
         // No job has the number 0, which the first word of a new ring names.
-        let seq = job.seq_of(job.state().generation()).filter(|seq| *seq != 0);
+        let seq = job.seq_of(found.generation()).filter(|seq| *seq != 0);
         seq.is_some_and(|seq| lane < self.lanes.len() && self.ring(lane).place(seq) == Place::At(at))
     }
 
@@ -75,7 +77,7 @@ impl<'a> Store<'a> {
                 Some(tag) if is_gone(tag) => self.bury_job(at, job, state, tag, caller.tag),
                 Some(tag) => self.end_lease((at, job), state, tag, now, caller.tag),
                 None if state.phase() == Phase::Ready => {
-                    is_forgotten |= self.is_behind_head(job);
+                    is_forgotten |= self.is_behind_head(job, state);
                     self.drop_unwanted(Grip { at, state }, caller.tag);
                 }
                 None => {}
@@ -88,15 +90,17 @@ impl<'a> Store<'a> {
     }
 
     /// Whether a ready job is found by looking at all of them only.
-    fn is_behind_head(&self, job: &Job) -> bool {
+    fn is_behind_head(&self, job: &Job, ready: State) -> bool {
         // Acquire [lane.head]
-        job.read().lane == 0 && job.seq() < self.lanes[0].head().load(Ordering::Acquire)
+        let is_behind = job.read().lane == 0 && job.seq() < self.lanes[0].head().load(Ordering::Acquire);
+        // Not one that was taken meanwhile.
+        is_behind && job.state() == ready
     }
 
     fn bury_job(&self, at: usize, job: &Job, state: State, gone: Tag, me: Tag) {
         let is_reply = job.read().lane != 0;
         match state.phase() {
-            Phase::Filling if self.is_committed(at, job) => {
+            Phase::Filling if self.is_committed(at, state) => {
                 if job.change(state, state.ready()) {
                     self.lanes[job.read().lane as usize % self.lanes.len()].news().ring_one();
                 }
@@ -175,10 +179,11 @@ impl<'a> Store<'a> {
     fn count_jobs(&self) -> Totals {
         let mut totals = Totals::default();
         for (at, job) in self.jobs.iter().enumerate() {
-            let count = match job.state().phase() {
+            let (state, is_there) = self.found(at, job);
+            let count = match state.phase() {
                 Phase::Free => &mut totals.free,
                 Phase::Ready if job.read().lane == 0 => &mut totals.depth,
-                Phase::Filling if job.read().lane == 0 && self.is_committed(at, job) => &mut totals.depth,
+                Phase::Filling if is_there && job.read().lane == 0 => &mut totals.depth,
                 Phase::Leased => &mut totals.leased,
                 Phase::Held => &mut totals.held,
                 Phase::Dead => &mut totals.dead,
@@ -187,6 +192,27 @@ impl<'a> Store<'a> {
             *count += 1;
         }
         totals
+    }
+
+    /// The state of a job, and whether it is one that is filled and counts already.
+    fn found(&self, at: usize, job: &Job) -> (State, bool) {
+        let mut state = job.state();
+        // What was taken between two looks must not be missed: it may be worked on now. Each turn somebody has gone on by a
+        // step; more of them than there are places would be no use of a queue.
+        for _ in 0..=self.jobs.len() {
+            let is_there = state.phase() == Phase::Filling && self.is_committed(at, state);
+            if is_there || state.phase() != Phase::Filling {
+                return (state, is_there);
+            }
+            // Acquire [job.seq]
+            fence(Ordering::Acquire);
+            let now = job.state();
+            if now == state {
+                break;
+            }
+            state = now;
+        }
+        (state, false)
     }
 
     /// How many jobs wait for a consumer in the first lane.

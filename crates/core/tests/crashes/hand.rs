@@ -2,7 +2,7 @@
 //! bytes, so that one with other bytes is found.
 
 use samemap_core::job::{Label, Phase};
-use samemap_core::queue::{Answer, Ended, Grip, Memory, Store};
+use samemap_core::queue::{Answer, Ended, Grip, Memory, Next, Store};
 use samemap_core::segment::Segment;
 use samemap_core::storage::Storage;
 use samemap_core::tag::{Caller, Tag};
@@ -32,6 +32,13 @@ pub(crate) struct Taken {
     pub(crate) grip: Grip,
     pub(crate) seq: u64,
     pub(crate) job: u64,
+}
+
+/// Which job a message is of, all of whose bytes say so.
+fn job_of(bytes: &[u8]) -> u64 {
+    let job = u64::from_le_bytes(bytes[..8].try_into().expect("they are eight"));
+    assert_eq!(bytes, message(job, bytes.len()), "job {job}");
+    job
 }
 
 fn message(job: u64, length: usize) -> Vec<u8> {
@@ -114,14 +121,13 @@ impl<'s> Hand<'s> {
     // Taking
 
     pub(crate) fn read(&self, at: usize) -> u64 {
-        let label = self.store.jobs()[at].read();
-        let length = usize::try_from(label.length).expect("it is small");
-        let mut bytes = vec![0; length];
-        let grip = Grip { at, state: self.store.jobs()[at].state() };
-        self.storage.read(self.segment, grip, label, &mut bytes).expect("it is whole");
-        let job = u64::from_le_bytes(bytes[..8].try_into().expect("they are eight"));
-        assert_eq!(bytes, message(job, length), "job {job}");
-        job
+        job_of(&self.copy(at, self.store.jobs()[at].read()))
+    }
+
+    fn copy(&self, at: usize, label: Label) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(label.length).expect("it is small")];
+        self.storage.read(self.segment, at, label, &mut bytes).expect("it is whole");
+        bytes
     }
 
     pub(crate) fn take_from(&mut self, lane: usize, until: u64) -> Option<Taken> {
@@ -178,6 +184,20 @@ impl<'s> Hand<'s> {
 
     /// Takes one out, as those do who do not lease.
     pub(crate) fn get(&mut self) -> Option<u64> {
+        loop {
+            match self.store.find_small(&mut self.memory, |_| {}) {
+                Next::Small(found, seq, label) => {
+                    let bytes = self.copy(found.at, label);
+                    if self.store.win(found, self.me) {
+                        ledger().ended(job_of(&bytes));
+                        self.store.tell_won(&mut self.memory, seq);
+                        return Some(seq);
+                    }
+                }
+                Next::Nothing => return None,
+                Next::Another => break,
+            }
+        }
         let taken = self.take(0)?;
         self.store.count_gets(self.me, 1);
         let label = self.store.jobs()[taken.grip.at].read();

@@ -12,10 +12,10 @@ mod taking;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread::JoinHandle;
-use samemap_core::atomic::Word64;
+use samemap_core::atomic::{Ordering, Word64};
 use samemap_core::job::{Job, Label};
 use samemap_core::lane::Lane;
-use samemap_core::queue::{Grip, Memory, Queue, REPLIES, Shape, Store, Unput};
+use samemap_core::queue::{Grip, Memory, Next, Queue, REPLIES, Shape, Store, Unput};
 use samemap_core::worker::Worker;
 
 use crate::drive::{Order, Roster, tag, until_done};
@@ -39,7 +39,9 @@ struct Line {
     order: Order,
     /// loom reports every unordered access.
     cells: Vec<UnsafeCell<u64>>,
-    /// The same for the heap.
+    /// What is in the cells once more, for those who copy before they have won: that may be of anything, and is not in order.
+    copies: Vec<Word64>,
+    /// As the cells, for the heap.
     heap: Vec<UnsafeCell<u64>>,
 }
 
@@ -77,6 +79,7 @@ fn line(shape: Shape) -> Arc<Line> {
         roster: Roster::new(),
         order: Order::new(),
         cells: (0..shape.jobs).map(|_| UnsafeCell::new(0)).collect(),
+        copies: (0..shape.jobs).map(|_| Word64::new(0)).collect(),
         heap: (0..shape.blocks).map(|_| UnsafeCell::new(0)).collect(),
     })
 }
@@ -192,6 +195,26 @@ impl Hand {
         self.end(line, grip, || {}).then_some((seq, value))
     }
 
+    /// Gets a job in one step if it is small, as the binding does: its number and value.
+    fn win(&mut self, line: &Line) -> Option<(u64, u64)> {
+        loop {
+            let store = line.store();
+            match store.find_small(&mut self.memory, |_| {}) {
+                Next::Small(found, seq, label) => {
+                    // Relaxed: if it is won, it must be of this job all the same.
+                    let copied = line.copies[found.at].load(Ordering::Relaxed);
+                    if store.win(found, tag(self.who)) {
+                        store.tell_won(&mut self.memory, seq);
+                        assert_eq!(copied, label.length, "of another job");
+                        return Some((seq, copied));
+                    }
+                }
+                Next::Nothing => return None,
+                Next::Another => return self.get(line),
+            }
+        }
+    }
+
     /// Takes a job out, asleep until there is one.
     fn get_in_time(&mut self, line: &Line) -> (u64, u64) {
         loop {
@@ -225,6 +248,9 @@ impl Line {
     }
 
     fn write(&self, at: usize, label: Label) {
+        if label.blocks == 0 {
+            self.copies[at].store(label.length, Ordering::Relaxed);
+        }
         for cell in self.cells(at, label) {
             cell.with_mut(|cell| {
                 // SAFETY: the place is in this participant's hands.

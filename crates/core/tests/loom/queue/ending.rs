@@ -3,7 +3,7 @@
 use loom::sync::Arc;
 use loom::thread;
 use samemap_core::bell::Attempt;
-use samemap_core::queue::{Shut, Unput};
+use samemap_core::queue::{Shape, Shut, Unput};
 
 use super::{Hand, Line, Route, bounded, join_all, line, shape};
 use crate::drive::{tag, until_done};
@@ -207,6 +207,33 @@ fn one_who_waits_until_all_is_done_is_told() {
         until_done(|| line.store().attempt_finished(line.roster.caller(0), false));
         assert!(matches!(line.store().attempt_finished(line.roster.caller(0), false), Attempt::Done(())));
         worker.join().unwrap();
+        line.is_as_new();
+    });
+}
+
+/// Nothing is done before what was won in one step is counted, and then said to be done.
+#[test]
+fn what_is_won_counts_until_it_is_done() {
+    bounded(3, || {
+        let line = line(Shape { workers: 3, ..shape(2, 2, 0) });
+        let mut producer = Hand::new(0);
+        producer.put(&line, 1).unwrap();
+        producer.put(&line, 2).unwrap();
+        let consumers = [1, 2].map(|who| {
+            let line = Arc::clone(&line);
+            thread::spawn(move || {
+                line.order.point();
+                Hand::new(who).win(&line)
+            })
+        });
+        line.order.point();
+        assert!(line.store().unfinished(&line.roster, false) > 0);
+        assert!(join_all(consumers).iter().all(Option::is_some));
+        for who in [1, 2] {
+            assert!(matches!(line.store().attempt_finished(line.roster.caller(0), false), Attempt::Wait(_)));
+            assert!(line.store().task_done(line.roster.caller(who)));
+        }
+        assert!(matches!(line.store().attempt_finished(line.roster.caller(0), false), Attempt::Done(())));
         line.is_as_new();
     });
 }

@@ -104,3 +104,56 @@ fn a_place_is_written_to_when_nobody_reads_it() {
         line.is_as_new();
     });
 }
+
+/// What is got in one step is got once and whole, while its place is used anew.
+#[test]
+fn a_small_job_is_won_by_one_of_two() {
+    bounded(3, || {
+        let line = line(shape(2, 2, 0));
+        let mut producer = Hand::new(0);
+        producer.put(&line, 1).unwrap();
+        producer.put(&line, 2).unwrap();
+        let consumers = [1, 2].map(|who| {
+            let line = Arc::clone(&line);
+            thread::spawn(move || {
+                line.order.point();
+                Hand::new(who).win(&line)
+            })
+        });
+        line.order.point();
+        let third = producer.put(&line, 3).is_ok();
+        let mut seen: Vec<_> = join_all(consumers).into_iter().flatten().collect();
+        assert_eq!(seen.len(), 2, "each found one");
+        seen.extend(std::iter::from_fn(|| Hand::new(3).win(&line)));
+        seen.sort_unstable();
+        assert_eq!(seen, (1..=2 + u64::from(third)).map(|number| (number, number)).collect::<Vec<_>>());
+        line.is_as_new();
+    });
+}
+
+/// What is won in one step is not leased by another, and what is given back is won.
+#[test]
+fn a_small_job_is_won_or_leased() {
+    bounded(3, || {
+        let line = line(shape(2, 2, 0));
+        Hand::new(0).put(&line, 1).unwrap();
+        let other = {
+            let line = Arc::clone(&line);
+            thread::spawn(move || {
+                let mut worker = Hand::new(1);
+                line.order.point();
+                let (grip, _) = worker.lease(&line)?;
+                line.order.point();
+                line.store().give_back(grip, crate::drive::tag(1), false);
+                Some(())
+            })
+        };
+        let mut consumer = Hand::new(2);
+        line.order.point();
+        let got = consumer.win(&line);
+        let was_leased = other.join().unwrap().is_some();
+        let rest = consumer.win(&line);
+        assert_eq!([got, rest].into_iter().flatten().collect::<Vec<_>>(), [(1, 1)], "{was_leased}");
+        line.is_as_new();
+    });
+}
