@@ -6,13 +6,14 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from isolated import until
 from workers import Worker, workers
 
-from samemap import Client, PeerDied, Service
+from samemap import Client, Empty, PeerDied, Service
 
 #: Seconds. It is 0.05 on an idle machine; how long it really takes is for the benchmarks.
 SOON = 1.0
@@ -73,6 +74,34 @@ class TestServers:
             with pytest.raises(PeerDied, match=str(server.pid)):
                 caller.answer()
             assert time.monotonic() - killed < SOON
+
+    @pytest.mark.parametrize("timeout", [0, 1e-6, 0.001])
+    def test_who_only_looks_now_and_then_too(self, timeout: float) -> None:
+        with workers(1, SERVE) as (server,), Client("s", wait=30) as client:
+            call = client._call("sleep")
+            until(lambda: client.stats().running == 1, "the call")
+            with pytest.raises(Empty):
+                call.recv(timeout)
+            server.killed()
+
+            def poll() -> None:
+                deadline = time.monotonic() + 10
+                while time.monotonic() < deadline:
+                    with suppress(Empty):
+                        call.recv(timeout)
+
+            with pytest.raises(PeerDied, match=str(server.pid)):
+                poll()
+            with pytest.raises(PeerDied):
+                call.recv(timeout)
+
+    def test_who_looks_for_the_first_time_after_that(self) -> None:
+        with workers(1, SERVE) as (server,), Client("s", wait=30) as client:
+            call = client._call("sleep")
+            until(lambda: client.stats().running == 1, "the call")
+            server.killed()
+            with pytest.raises(PeerDied, match=str(server.pid)):
+                call.recv(0)
 
     def test_in_the_middle_of_a_stream(self) -> None:
         with workers(1, STREAM) as (server,), Client("s", wait=30) as client:
