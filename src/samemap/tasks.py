@@ -144,15 +144,16 @@ class TaskWorker:
         await self._reply_in_task(request, END, self._service._note(b""))
 
     async def _reply_in_task(self, request: Request, flags: int, value: Any) -> bool:
-        pause = GLANCE / 32
+        size = None
         while True:
             try:
                 return request.reply(flags, value, 0)
             except Full:
                 # Its caller is slow, or there is no room.
                 pass
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, GLANCE)
+            if size is None:
+                size = request._size_of(value)
+            await aio.finished(self._service, request._begin_reply(size), None)
 
     async def _fail_in_task(self, request: Request, error: BaseException) -> None:
         for short in (False, True):

@@ -13,7 +13,7 @@ import pytest
 from isolated import until
 from workers import Worker, workers
 
-from samemap import Client, Empty, PeerDied, Service
+from samemap import Client, Empty, Full, PeerDied, Service
 
 #: Seconds. It is 0.05 on an idle machine; how long it really takes is for the benchmarks.
 SOON = 1.0
@@ -199,6 +199,31 @@ class TestClients:
                 until(lambda turn=turn: server.do("len(ended)") == turn + 1, "the end of the generator")  # type: ignore[misc]
             with client.stream(None, 60) as stream:
                 assert next(stream) == 0
+
+    def test_killed_while_a_task_waits_for_room(self) -> None:
+        source = SERVER + "async def more(what):\n    for part in parts(what): yield part\n"
+        source += "service = Service('s', more); service.__enter__()"
+        with workers(1, source) as (server,), workers(1, CALLING) as (caller,), Client("s", wait=30) as client:
+            caller.do("stream = client.stream(None, 60); next(stream)")
+            # One sleep is that for the next request.
+            until(lambda: any(who.pid == server.pid and who.waiting > 1 for who in client.participants()), "the wait")
+            caller.killed()
+            until(lambda: server.do("service.stats().running") == 0, "the end of the request")
+
+    def test_a_wait_for_room_ends_with_them(self) -> None:
+        with Service("s") as service, workers(1, CALLING) as (caller,):
+            caller.do("call = client._call(1)")
+            request = service._take(0)
+            while True:
+                try:
+                    request.reply(0, b"part", 0)
+                except Full:
+                    break
+            pending = request._begin_reply(4)
+            assert not pending.attempt()
+            caller.killed()
+            assert pending.attempt()
+            assert not request.reply(0, b"part", 0)
 
     def test_their_lanes_come_back(self) -> None:
         with Service("s", maxsize=200) as service:

@@ -380,4 +380,16 @@ impl Request {
         let route = Route { lane: self.lane, number: self.number, flags: made | u16::from(flags), reply: None };
         Ok(self.replies.put(py, &message, route, Timeout::new(timeout)?)?.is_some())
     }
+
+    #[pyo3(name = "_begin_reply")]
+    fn begin_reply(&self, size: usize) -> PyResult<Pending> {
+        self.replies.object.tag()?;
+        let wanted = Wanted::Space(self.lane, self.number, self.replies.storage.blocks_for(size));
+        Pending::new(&self.replies.object.handle, self.replies.object.operation(wanted), |_, _| Ok(()))
+    }
+
+    /// How many bytes the message of a part has, for `_begin_reply`.
+    fn _size_of(&self, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+        Ok(self.replies.message(value)?.0.len())
+    }
 }
