@@ -12,7 +12,7 @@ from . import aio
 from .exhaustion import Empty, Full, ShutDown
 from .failures import failure_of
 from .replies import END, ERROR, LAST, PART
-from .requests import CurrentRequest, current, end, is_abandoned
+from .requests import CurrentRequest, current, end
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
@@ -114,7 +114,7 @@ class TaskWorker:
     async def _watch(self, running: dict[asyncio.Task[None], Request]) -> None:
         while True:
             for task, request in list(running.items()):
-                if is_abandoned(request):
+                if request.cancelled:
                     task.cancel()
             await asyncio.sleep(GLANCE)
 
@@ -129,7 +129,7 @@ class TaskWorker:
             else:
                 await self._reply_in_task(request, LAST, await result)
         except asyncio.CancelledError:
-            if not is_abandoned(request):
+            if not request.cancelled:
                 await self._fail_in_task(request, ShutDown("the server stopped in the middle of the call"))
         except BaseException as error:
             await self._fail_in_task(request, error)

@@ -200,6 +200,18 @@ class TestClients:
             with client.stream(None, 60) as stream:
                 assert next(stream) == 0
 
+    @pytest.mark.parametrize("how", ["killed", "leave"])
+    def test_who_only_asks_for_the_request_notices(self, how: str) -> None:
+        with Service("s") as service, workers(1, CALLING) as (caller,):
+            caller.do("call = client._call(1)")
+            request = service._take(0)
+            # So that this is no news: nothing else is done here that looks after the dead.
+            assert not request.cancelled
+            getattr(caller, how)()
+            until(lambda: request.cancelled, "the end of the caller", 5)
+            assert not request.reply(0, b"part", 0)
+            request.done()
+
     def test_killed_while_a_task_waits_for_room(self) -> None:
         source = SERVER + "async def more(what):\n    for part in parts(what): yield part\n"
         source += "service = Service('s', more); service.__enter__()"

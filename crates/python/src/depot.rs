@@ -294,8 +294,9 @@ impl Depot {
 
     // Taking
 
+    /// Looks after the dead, unless this process just did.
     #[inline(always)]
-    fn look_after_the_dead(&self, tag: Tag) -> PyResult<()> {
+    pub(crate) fn look_after_the_dead(&self, tag: Tag) -> PyResult<()> {
         let moment = monotonic();
         if moment.wrapping_sub(self.buried.load(Ordering::Relaxed)) < LOOK_AFTER {
             return Ok(());

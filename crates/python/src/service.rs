@@ -356,10 +356,20 @@ pub(crate) struct Request {
 
 #[pymethods]
 impl Request {
-    /// Whether nobody waits for the reply any more.
+    /// Whether nobody waits for the reply any more: the caller gave up, or died, which is seen some 20 ms later.
     #[getter]
     fn cancelled(&self) -> PyResult<bool> {
-        Ok(!self.replies.store()?.is_awaited(self.lane, self.number))
+        let store = self.replies.store()?;
+        let is_awaited = || store.is_awaited(self.lane, self.number);
+        // Whoever closed the service, or is a fork's child, only looks.
+        if let Some(tag) = self.replies.segment().seated()
+            && is_awaited()
+        {
+            self.replies.look_after_the_dead(tag)?;
+        }
+        let is_awaited = is_awaited();
+        self.replies.object.check()?;
+        Ok(!is_awaited)
     }
 
     /// Send a part of the reply, and wait while the client is behind.
