@@ -833,6 +833,9 @@ static inline int samemap_find_job(struct samemap_found_job *found, const struct
     uint64_t now = __atomic_load_n(&job->state, __ATOMIC_RELAXED);
     if (samemap_generation(now) != samemap_generation(found->state) || samemap_phase(now) == SAMEMAP_PHASE_FREE)
         return 0;
+    /* Whoever frees a job takes its number away first. */
+    if (found->number == 0 && found->phase != SAMEMAP_PHASE_FILLING && found->phase != SAMEMAP_PHASE_HELD)
+        return 0;
     return is_whole && !is_inside && samemap_phase(now) != SAMEMAP_PHASE_HELD ? -1 : 1;
 }
 
