@@ -33,6 +33,9 @@
 #define SAMEMAP_MOST_PARTICIPANTS 1023
 /* Participant i holds an exclusive open-file-description lock (F_OFD_SETLK) on byte SAMEMAP_LOCK_OFFSET + i. */
 #define SAMEMAP_LOCK_OFFSET INT64_C(0x4000000000000000)
+/* The process with the number pid holds a shared one on byte SAMEMAP_SERVER_OFFSET + pid while it serves. */
+#define SAMEMAP_SERVER_OFFSET INT64_C(0x2000000000000000)
+#define SAMEMAP_MOST_PIDS 4194304
 
 /* A tag: index + 1 in the low bits, then the epoch, then two bits that are no part of it. */
 #define SAMEMAP_INDEX_BITS 10

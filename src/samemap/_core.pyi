@@ -9,7 +9,9 @@ from typing_extensions import Buffer, disjoint_base
 
 __all__ = [
     "MIN_RESERVATION",
+    "MOST_PIDS",
     "PAGE_SIZE",
+    "SERVER_OFFSET",
     "Barrier",
     "Blank",
     "Call",
@@ -52,7 +54,9 @@ _T = TypeVar("_T")
 
 __version__: Final[str]
 PAGE_SIZE: Final[int]
+SERVER_OFFSET: Final[int]
 MIN_RESERVATION: Final[int]
+MOST_PIDS: Final[int]
 
 class SegmentTruncated(OSError): ...
 class SegmentMismatch(ValueError): ...
