@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +15,7 @@ import pytest
 from isolated import until
 from workers import Worker, workers
 
-from samemap import Client, Empty, Full, PeerDied, Service
+from samemap import Client, Empty, Event, Full, PeerDied, Service, wait, wait_async
 
 #: Seconds. It is 0.05 on an idle machine; how long it really takes is for the benchmarks.
 SOON = 1.0
@@ -113,6 +115,19 @@ class TestServers:
             with pytest.raises(PeerDied):
                 rest.extend(stream)
             assert rest == list(range(30, 30 + len(rest)))
+
+    @pytest.mark.parametrize("how", ["wait", "wait_async"])
+    def test_a_stream_that_is_waited_for_with_others(self, how: str) -> None:
+        with workers(1, SERVE) as (server,), Client("s", wait=30) as client, Event() as stop:
+            stream = client.stream("sleep", 60)
+            until(lambda: client.stats().running == 1, "the call")
+            timer = threading.Timer(0.05, server.kill)
+            timer.start()
+            found = wait([stop, stream], 60) if how == "wait" else asyncio.run(wait_async([stop, stream], 60))
+            assert found == [stream]
+            with pytest.raises(PeerDied, match=str(server.pid)):
+                next(stream)
+            timer.join()
 
     def test_requests_that_it_had_not_begun_are_for_the_next(self) -> None:
         with workers(1, SERVE) as (server,), workers(3, CALLING) as callers:

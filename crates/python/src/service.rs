@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use samemap_core::atomic::monotonic;
-use samemap_core::operation::{Outcome, Wanted};
+use samemap_core::operation::{Operation, Outcome, Wanted};
 use samemap_core::queue::Answer;
+use samemap_core::segment::Handle;
 use samemap_core::spin::Spin;
 use samemap_core::tag::Tag;
 
@@ -210,6 +211,36 @@ impl Call {
         Wanted::Reply(self.lane, self.request, *self.had())
     }
 
+    /// Keeps what a wait for the reply has found out.
+    pub(crate) fn note(&self, wanted: &Wanted) {
+        if let Wanted::Reply(_, _, Some(had)) = wanted {
+            self.note_lessee(*had);
+        }
+    }
+
+    /// Notes who has the request.
+    pub(crate) fn note_lessee(&self, who: Tag) {
+        *self.had() = Some(who);
+    }
+
+    /// What it is in.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.replies.object.handle
+    }
+
+    /// To know that there is a reply, or will be none.
+    pub(crate) fn operation(&self) -> Operation {
+        self.replies.object.operation(self.wanted())
+    }
+
+    /// Refuses one that was cancelled: its lane is another's.
+    pub(crate) fn check(&self) -> PyResult<()> {
+        if self.ended.load(Ordering::Relaxed) {
+            return Err(PyValueError::new_err("the call was cancelled"));
+        }
+        Ok(())
+    }
+
     /// Looks whether there is a reply, or will be none, and notes who has the request.
     fn look(&self, ask: bool) -> PyResult<Option<Answer>> {
         let (segment, store) = (self.replies.segment(), self.replies.store()?);
@@ -243,9 +274,7 @@ impl Call {
 
     /// The next reply, if it is there.
     fn try_recv(&self, py: Python<'_>) -> PyResult<Option<(u16, Py<PyAny>)>> {
-        if self.ended.load(Ordering::Relaxed) {
-            return Err(PyValueError::new_err("the call was cancelled"));
-        }
+        self.check()?;
         while let Some(taken) = self.replies.try_take(py, self.lane, 0)? {
             let Taken { grip, label, content, .. } = taken;
             let store = self.replies.store()?;
@@ -306,11 +335,9 @@ impl Call {
             if !over && self.spin.look(|| store.is_next(self.lane)) {
                 py.check_signals()?;
             } else if !over {
-                let mut operation = self.replies.object.operation(self.wanted());
-                let outcome = drive(py, &self.replies.object.handle, timeout, &mut operation)?;
-                if let Wanted::Reply(_, _, had) = operation.wanted {
-                    *self.had() = had;
-                }
+                let mut operation = self.operation();
+                let outcome = drive(py, self.handle(), timeout, &mut operation)?;
+                self.note(&operation.wanted);
                 over = outcome.is_none() || timeout.has_passed();
                 if let Some(Outcome::Died(who)) = outcome {
                     // It may have replied just before.
@@ -330,8 +357,7 @@ impl Call {
         let call = slf.clone().unbind();
         let this = slf.get();
         this.replies.object.tag()?;
-        let operation = this.replies.object.operation(this.wanted());
-        Pending::new(&this.replies.object.handle, operation, move |py, outcome| match outcome {
+        Pending::new(this.handle(), this.operation(), move |py, outcome| match outcome {
             // Unless it has replied just before.
             Outcome::Died(who) if !call.get().replies.store()?.is_next(call.get().lane) => {
                 Err(call.get().died(py, who))
