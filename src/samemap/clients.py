@@ -57,7 +57,12 @@ class _Caller(ServiceObject):
 
     def _late(self, call: Call, timeout: float | None) -> TimeoutError:
         """Give a call up; return the error that says who has not replied to it."""
-        found = [(worker, lease) for worker in self.workers() for lease in worker.leases if lease.seq == call.seq]
+        found = [
+            (worker, lease)
+            for worker in self.workers()
+            for lease in (*worker.leases, *worker.orphaned)
+            if lease.seq == call.seq
+        ]
         call.cancel()
         if found:
             worker, lease = found[0]
