@@ -384,17 +384,19 @@ pub(crate) struct Request {
 impl Request {
     /// Whether nobody waits for the reply any more: the caller gave up, or died, which is seen some 20 ms later.
     #[getter]
-    fn cancelled(&self) -> PyResult<bool> {
-        let store = self.replies.store()?;
-        let is_awaited = || store.is_awaited(self.lane, self.number);
+    fn cancelled(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let (this, requests) = (slf.get(), &slf.as_super().get().depot);
+        let store = this.replies.store()?;
+        let is_awaited = || store.is_awaited(this.lane, this.number);
         // Whoever closed the service, or is a fork's child, only looks.
-        if let Some(tag) = self.replies.segment().seated()
+        if let Some(tag) = requests.segment().seated()
             && is_awaited()
         {
-            self.replies.look_after_the_dead(tag)?;
+            // With that of the requests, by which one who serves looks after them anyway.
+            requests.look_after_the_dead(tag)?;
         }
         let is_awaited = is_awaited();
-        self.replies.object.check()?;
+        requests.object.check()?;
         Ok(!is_awaited)
     }
 
