@@ -33,6 +33,9 @@
 #define SAMEMAP_MOST_PARTICIPANTS 1023
 /* Participant i holds an exclusive open-file-description lock (F_OFD_SETLK) on byte SAMEMAP_LOCK_OFFSET + i. */
 #define SAMEMAP_LOCK_OFFSET INT64_C(0x4000000000000000)
+/* The process with the number pid holds a shared one on byte SAMEMAP_SERVER_OFFSET + pid while it serves. */
+#define SAMEMAP_SERVER_OFFSET INT64_C(0x2000000000000000)
+#define SAMEMAP_MOST_PIDS 4194304
 
 /* A tag: index + 1 in the low bits, then the epoch, then two bits that are no part of it. */
 #define SAMEMAP_INDEX_BITS 10
@@ -832,6 +835,9 @@ static inline int samemap_find_job(struct samemap_found_job *found, const struct
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     uint64_t now = __atomic_load_n(&job->state, __ATOMIC_RELAXED);
     if (samemap_generation(now) != samemap_generation(found->state) || samemap_phase(now) == SAMEMAP_PHASE_FREE)
+        return 0;
+    /* Whoever frees a job takes its number away first. */
+    if (found->number == 0 && found->phase != SAMEMAP_PHASE_FILLING && found->phase != SAMEMAP_PHASE_HELD)
         return 0;
     return is_whole && !is_inside && samemap_phase(now) != SAMEMAP_PHASE_HELD ? -1 : 1;
 }

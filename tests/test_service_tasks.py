@@ -23,6 +23,22 @@ def double(x: Any) -> Any:
     return 2 * x
 
 
+class Tried:
+    """A number that counts how often it was pickled."""
+
+    def __init__(self, n: int, tried: dict[int, int]) -> None:
+        self.n = n
+        self.tried = tried
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        self.tried[self.n] = self.tried.get(self.n, 0) + 1
+        return int, (self.n,)
+
+
+def waiting_replies(client: Client) -> list[Any]:
+    return [row for row in client._jobs() if row[2] == "ready" and row[-1] > 0]
+
+
 async def double_later(x: Any) -> Any:
     await asyncio.sleep(0.001)
     return 2 * x
@@ -248,6 +264,82 @@ class TestHandlers:
             time.sleep(0.2)
             assert len(made) < 50
             assert list(stream) == list(range(1, 200))
+
+    def test_who_waits_for_a_slow_reader_does_not_try_again_and_again(self) -> None:
+        tried: dict[int, int] = {}
+
+        async def parts(_: object) -> AsyncIterator[Tried]:
+            for n in range(40):
+                yield Tried(n, tried)
+
+        with Service("s", parts), Client("s") as client:
+            stream = client.stream(None, 60)
+            assert next(stream) == 0
+            until(lambda: max(tried.values()) > 1, "one for which there is no room")
+            time.sleep(0.3)
+            # The first time, for its size, and when others have made room.
+            assert max(tried.values()) <= 3
+            assert list(stream) == list(range(1, 40))
+
+    def test_errors_wait_for_a_slow_reader_too(self) -> None:
+        async def parts(_: object) -> AsyncIterator[int]:
+            for n in range(16):
+                yield n
+            raise LookupError("no more")
+
+        with Service("s", parts), Client("s") as client:
+            stream = client.stream(None, 60)
+            until(lambda: len(waiting_replies(client)) == 16, "as many replies as may wait")
+            assert [next(stream) for _ in range(16)] == list(range(16))
+            with pytest.raises(LookupError):
+                next(stream)
+
+    def test_a_stream_that_nobody_reads_keeps_no_server(self) -> None:
+        with Service("s"), Client("s") as client:
+            with Service("s", count_up, drain=0.1):
+                stream = client.stream(10**9, 60)
+                until(lambda: len(waiting_replies(client)) == 16, "as many replies as may wait")
+            assert client.stats().running == 0
+            with pytest.raises((ShutDown, ConnectionError)):
+                list(stream)
+
+    def test_no_room_for_large_replies_and_then_some(self) -> None:
+        async def ones(_: object) -> Any:
+            return np.ones(90_000, "u1")
+
+        async def main() -> None:
+            async with AsyncClient("s") as client:
+                first = await client.call(1, 60)
+                second = asyncio.create_task(client.call(2, 60))
+                await asyncio.sleep(0.05)
+                assert not second.done()
+                assert first.sum() == 90_000
+                del first
+                assert (await second).sum() == 90_000
+
+        with Service("s", ones, max_bytes=120_000):
+            asyncio.run(main())
+
+    @pytest.mark.parametrize("how", ["a cancelled call", "a reader"])
+    def test_a_wait_for_room_ends_with(self, how: str) -> None:
+        with Service("s") as service, Client("s") as client:
+            call = client._call(1)
+            request = service._take(0)
+            for _ in range(16):
+                assert request.reply(0, b"part", 0)
+            with pytest.raises(Full):
+                request.reply(0, b"part", 0)
+            pending = request._begin_reply(request._size_of(b"part"))
+            assert not pending.attempt()
+            if how == "a cancelled call":
+                call.cancel()
+                assert pending.attempt()
+                assert not request.reply(0, b"part", 0)
+            else:
+                call.recv(0)
+                assert pending.attempt()
+                assert request.reply(0, b"part", 0)
+            request.done()
 
     def test_what_was_begun_is_finished(self) -> None:
         begun = threading.Event()

@@ -16,7 +16,7 @@ import pytest
 from isolated import succeed, until
 from kinds import KINDS, same
 
-from samemap import Client, Full, RemoteError, Service, ShutDown, serve
+from samemap import Client, Empty, Full, PeerDied, RemoteError, Service, ShutDown, serve
 from samemap.services import current_request
 
 pytestmark = pytest.mark.usefixtures("runtime_directory")
@@ -359,6 +359,21 @@ class TestWaiting:
                 client.call(None, 0.05)
             going.set()
             assert noticed.wait(60)
+
+    @pytest.mark.parametrize("timeout", [0, 1e-6, 60])
+    def test_a_request_that_was_ended_without_a_reply(self, timeout: float) -> None:
+        with Service("s") as service, Client("s") as client:
+            call = client._call(1)
+            with pytest.raises(Empty):
+                call.recv(0)
+            request = service._take(0)
+            with pytest.raises(Empty):
+                call.recv(0)
+            assert request.reply(3, 5)
+            request.done()
+            assert call.recv(timeout) == (3, 5)
+            with pytest.raises(PeerDied, match="ended it without one"):
+                call.recv(timeout)
 
     def test_nobody_serves(self) -> None:
         with Service("s") as service, Client("s") as client:

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from isolated import until
 
-from samemap import BoundedSemaphore, Counter, Event, Lock, ReadWriteLock, RLock, Semaphore, wait, wait_async
+from samemap import (
+    AsyncClient,
+    BoundedSemaphore,
+    Client,
+    Counter,
+    Event,
+    Lock,
+    ReadWriteLock,
+    RLock,
+    Semaphore,
+    Service,
+    wait,
+    wait_async,
+)
 from samemap.segments import SegmentObject
 
 
@@ -76,6 +90,79 @@ def test_a_lock_that_the_thread_holds_is_ready_for_it_when_it_is_reentrant() -> 
 def test_what_cannot_be_waited_for_is_named() -> None:
     with pytest.raises(TypeError, match="cannot wait for a Counter"):
         wait([Event(), Counter()])
+
+
+def waited(things: list[Any], timeout: float | None, how: str) -> list[Any]:
+    return wait(things, timeout) if how == "wait" else asyncio.run(wait_async(things, timeout))
+
+
+HOWS = pytest.mark.parametrize("how", ["wait", "wait_async"])
+
+
+@HOWS
+def test_a_service_is_ready_when_requests_wait(how: str, runtime_directory: object) -> None:
+    with Service("s") as service, Service("other") as other, Client("s") as client:
+        assert waited([service, other], 0.01, how) == []
+        call = client._call(1)
+        assert waited([service, other], 60, how) == [service]
+        request = service._take(0)
+        assert waited([service, other], 0.01, how) == []
+        request.done()
+        call.cancel()
+        other.shutdown()
+        assert waited([service, other], 60, how) == [other]
+
+
+@HOWS
+def test_a_stream_is_ready_when_there_is_a_part_or_its_end(how: str, runtime_directory: object) -> None:
+    going = Event()
+
+    def count(n: int) -> Iterator[int]:
+        for i in range(n):
+            yield i
+            if i == 0:
+                going.wait(60)
+        if n == 3:
+            raise LookupError("no more")
+
+    with Service("s", count, workers=2), Client("s") as client:
+        first, second = client.stream(3, 60), client.stream(1, 60)
+        assert waited([going, first], 60, how) == [first]
+        assert (next(first), next(second)) == (0, 0)
+        assert waited([first, second], 0.01, how) == []
+        going.set()
+        left, parts = [first, second], []
+        while left:
+            for stream in waited(left, 60, how):
+                try:
+                    parts.append((stream is first, next(stream)))
+                except (StopIteration, LookupError) as error:
+                    parts.append((stream is first, type(error)))
+                    left.remove(stream)
+        assert parts.index((True, 1)) < parts.index((True, 2)) < parts.index((True, LookupError))
+        assert (False, StopIteration) in parts
+        assert (len(parts), first.closed, second.closed) == (4, True, True)
+        with pytest.raises(ValueError, match="closed, or was read"):
+            waited([first, going], 0, how)
+
+
+@HOWS
+def test_a_stream_that_is_closed_while_it_is_waited_for(how: str, runtime_directory: object) -> None:
+    with Service("s") as service, Client("s") as client:
+        stream = client.stream(1, 60)
+        assert not stream.closed
+        closing = threading.Thread(
+            target=lambda: (until(lambda: service.stats().waiting == 1, "a sleeper"), stream.close())
+        )
+        closing.start()
+        with pytest.raises(ValueError, match=r"cancelled|closed"):
+            waited([stream], 60, how)
+        closing.join(60)
+
+
+def test_streams_of_tasks_are_refused(runtime_directory: object) -> None:
+    with Service("s"), AsyncClient("s") as client, pytest.raises(TypeError, match="cannot wait for a AsyncStream"):
+        wait([client.stream(1)])  # type: ignore[type-var]
 
 
 def test_a_closed_object_is_refused_also_while_it_is_waited_for() -> None:

@@ -9,7 +9,9 @@ from typing_extensions import Buffer, disjoint_base
 
 __all__ = [
     "MIN_RESERVATION",
+    "MOST_PIDS",
     "PAGE_SIZE",
+    "SERVER_OFFSET",
     "Barrier",
     "Blank",
     "Call",
@@ -52,7 +54,9 @@ _T = TypeVar("_T")
 
 __version__: Final[str]
 PAGE_SIZE: Final[int]
+SERVER_OFFSET: Final[int]
 MIN_RESERVATION: Final[int]
+MOST_PIDS: Final[int]
 
 class SegmentTruncated(OSError): ...
 class SegmentMismatch(ValueError): ...
@@ -579,6 +583,8 @@ class Request(Job):
     @property
     def cancelled(self) -> bool: ...
     def reply(self, flags: int, value: Any, timeout: float | None = None) -> bool: ...
+    def _begin_reply(self, size: int) -> Pending[None]: ...
+    def _size_of(self, value: Any) -> int: ...
 
 def begin_wait(thing: Any, owner: int) -> Pending[None]: ...
 def wait_any(objects: Sequence[Any], timeout: float | None = None) -> list[int]: ...

@@ -89,10 +89,12 @@ class ServiceObject(Coded, Compiled):
             (0, 0, 10)
         """
         *_, held, _, _, free = self._totals()
+        leases, orphaned = self._leases()
         taken = [(gets, done) for _, _, gets, done, _, _ in self._workers()]
         return ServiceStats(
             depth=self.qsize(),
-            running=sum(map(len, self._leases().values())),
+            running=sum(map(len, leases.values())),
+            orphaned=sum(map(len, orphaned.values())),
             held=held,
             requests=sum(gets for gets, _ in taken),
             done=sum(done for _, done in taken),
@@ -121,7 +123,7 @@ class ServiceObject(Coded, Compiled):
             ...     [(found.participant.pid == os.getpid(), found.serving) for found in service.workers()]
             [(True, True)]
         """
-        leases, serving = self._leases(), self._serving()
+        (leases, orphaned), serving = self._leases(), self._serving()
         counts = {tag: (gets, done) for tag, _, gets, done, _, _ in self._workers() if tag}
         for someone in self._segment.participants():
             if someone.alive and someone.pid in serving:
@@ -131,7 +133,8 @@ class ServiceObject(Coded, Compiled):
             who = self._segment.describe(tag)
             serves = who is not None and who.alive and who.pid in serving
             if gets or serves:
-                found.append(ServiceWorker(who, serves, gets, done, tuple(leases.get(tag, ()))))
+                has, had = (tuple(each.get(tag, ())) for each in (leases, orphaned))
+                found.append(ServiceWorker(who, serves, gets, done, has, had))
         return found
 
     def clients(self) -> list[ServiceClient]:
@@ -158,13 +161,19 @@ class ServiceObject(Coded, Compiled):
         """Return the pids of those who serve, as they see themselves."""
         return presence.serving(self._segment.fileno())
 
-    def _leases(self) -> dict[int, list[Lease]]:
-        """Return the requests in the hands of workers, by tag."""
+    def _leases(self) -> tuple[dict[int, list[Lease]], dict[int, list[Lease]]]:
+        """Return the requests in the hands of living workers, by tag; and in those of dead ones."""
         leases: dict[int, list[Lease]] = {}
         for _, seq, state, tag, attempt, _, _, taken, _, lane in self._jobs():
             if state == "leased" and lane == 0:
                 leases.setdefault(tag, []).append(Lease(seq, attempt, taken))
-        return leases
+        # Who only reads cannot take them from the dead; but that they are dead is known to everybody.
+        orphaned = {tag: leases.pop(tag) for tag in list(leases) if not self._is_alive(tag)}
+        return leases, orphaned
+
+    def _is_alive(self, tag: int) -> bool:
+        who = self._segment.describe(tag)
+        return who is not None and who.alive
 
     def _roles(self) -> dict[int, str]:
         serving = self._serving()

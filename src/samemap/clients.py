@@ -57,7 +57,12 @@ class _Caller(ServiceObject):
 
     def _late(self, call: Call, timeout: float | None) -> TimeoutError:
         """Give a call up; return the error that says who has not replied to it."""
-        found = [(worker, lease) for worker in self.workers() for lease in worker.leases if lease.seq == call.seq]
+        found = [
+            (worker, lease)
+            for worker in self.workers()
+            for lease in (*worker.leases, *worker.orphaned)
+            if lease.seq == call.seq
+        ]
         call.cancel()
         if found:
             worker, lease = found[0]
@@ -372,7 +377,11 @@ class _Parts:
 
 
 class Stream(_Parts):
-    """The parts of a reply, as they come: an iterator, and a context manager that cancels the call at its end."""
+    """The parts of a reply, as they come: an iterator, and a context manager that cancels the call at its end.
+
+    `wait` and `wait_async` wait for several of them, and for other objects. One is ready when ``next`` would not sleep:
+    there is a part, the end, or an error, the death of who had the request included.
+    """
 
     __slots__ = ()
 
@@ -395,15 +404,28 @@ class Stream(_Parts):
             raise StopIteration
         return value
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing comes any more: all was read, or it was closed."""
+        return self._call is None
+
+    @property
+    def _waited(self) -> Call:
+        """What `samemap.wait` waits for."""
+        if self._call is None:
+            raise ValueError("the stream is closed, or was read to its end: there is nothing to wait for")
+        return self._call
+
     def close(self) -> None:
         """Want no more of it: the server is told. Closing twice is fine."""
         self._cancel()
+        aio.end_waits(self)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._cancel()
+        self.close()
 
 
 class AsyncStream(_Parts):

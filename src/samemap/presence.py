@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import struct
 
-__all__ = ["announce", "serving", "withdraw"]
+from ._core import MOST_PIDS, SERVER_OFFSET
 
-#: Where these locks are: far beyond the end of any file, and those of rosters; the byte of each process by its pid.
-FIRST = 1 << 61
-#: More than the kernel's largest pid.
-PIDS = 1 << 22
+__all__ = ["announce", "serving", "withdraw"]
 
 # As fcntl(2) has it on 64-bit machines: type, whence, start, length, pid.
 _LOCK = struct.Struct("hhqqi4x")
@@ -36,7 +33,7 @@ def announce(fd: int) -> int:
     # A description of its own: locks of one and the same do not count twice.
     own = os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
     try:
-        lock = _LOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, FIRST + os.getpid(), 1, 0)
+        lock = _LOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, SERVER_OFFSET + os.getpid(), 1, 0)
         fcntl.fcntl(own, fcntl.F_OFD_SETLK, lock)
     except BaseException:
         os.close(own)
@@ -59,12 +56,12 @@ def serving(fd: int) -> set[int]:
         fd: The file.
     """
     found: set[int] = set()
-    ranges = [(FIRST, FIRST + PIDS)]
+    ranges = [(SERVER_OFFSET, SERVER_OFFSET + MOST_PIDS)]
     while ranges:
         start, end = ranges.pop()
         if start < end and (at := _held(fd, start, end)) is not None:
             # Not the first one in order: whichever the kernel comes to.
-            found.add(at - FIRST)
+            found.add(at - SERVER_OFFSET)
             ranges += [(start, at), (at + 1, end)]
     return found
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         def _descriptor(self) -> int: ...
 
 
-__all__ = ["CurrentRequest", "current", "current_request", "end", "is_abandoned"]
+__all__ = ["CurrentRequest", "current", "current_request", "end"]
 
 
 class CurrentRequest:
@@ -48,7 +48,7 @@ class CurrentRequest:
     @property
     def cancelled(self) -> bool:
         """Whether nobody waits for a reply any more: the caller gave up, or died."""
-        return self._request is not None and is_abandoned(self._request)
+        return self._request is not None and self._request.cancelled
 
     @property
     def seq(self) -> int:
@@ -79,14 +79,6 @@ def current_request() -> CurrentRequest:
         False
     """
     return current.get()
-
-
-def is_abandoned(request: Request) -> bool:
-    """Tell whether nobody waits for a reply any more; also where nobody has looked after a dead caller yet."""
-    if request.cancelled:
-        return True
-    caller = request.producer
-    return caller is None or not caller.alive
 
 
 def end(request: Request) -> None:

@@ -12,7 +12,7 @@ from . import aio
 from .exhaustion import Empty, Full, ShutDown
 from .failures import failure_of
 from .replies import END, ERROR, LAST, PART
-from .requests import CurrentRequest, current, end, is_abandoned
+from .requests import CurrentRequest, current, end
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
@@ -114,7 +114,7 @@ class TaskWorker:
     async def _watch(self, running: dict[asyncio.Task[None], Request]) -> None:
         while True:
             for task, request in list(running.items()):
-                if is_abandoned(request):
+                if request.cancelled:
                     task.cancel()
             await asyncio.sleep(GLANCE)
 
@@ -129,7 +129,7 @@ class TaskWorker:
             else:
                 await self._reply_in_task(request, LAST, await result)
         except asyncio.CancelledError:
-            if not is_abandoned(request):
+            if not request.cancelled:
                 await self._fail_in_task(request, ShutDown("the server stopped in the middle of the call"))
         except BaseException as error:
             await self._fail_in_task(request, error)
@@ -144,15 +144,16 @@ class TaskWorker:
         await self._reply_in_task(request, END, self._service._note(b""))
 
     async def _reply_in_task(self, request: Request, flags: int, value: Any) -> bool:
-        pause = GLANCE / 32
+        size = None
         while True:
             try:
                 return request.reply(flags, value, 0)
             except Full:
                 # Its caller is slow, or there is no room.
                 pass
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, GLANCE)
+            if size is None:
+                size = request._size_of(value)
+            await aio.finished(self._service, request._begin_reply(size), None)
 
     async def _fail_in_task(self, request: Request, error: BaseException) -> None:
         for short in (False, True):

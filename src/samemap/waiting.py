@@ -23,12 +23,14 @@ def wait(objects: Iterable[T], timeout: float | None = None) -> list[T]:
 
     An event is ready when it is set, a lock when an acquire would succeed at once (to write, of a `ReadWriteLock`; dead
     holders count as none), a semaphore when it has a permit, a subscription when there is a message for it, a newest
-    value when there is a newer one than this handle has got, a queue when there is a job, or it was shut down. By the
-    time the caller acts on it, another may have been faster.
+    value when there is a newer one than this handle has got, a queue when there is a job, or it was shut down.
+    A service is ready when a request waits that nobody has taken, or it was shut down; a stream of a `Client` when
+    there is a part, its end, or an error, also because its server died. By the time the caller acts on it, another may
+    have been faster.
 
     Args:
         objects: Any of `Event`, `Lock`, `RLock`, `ReadWriteLock`, `Semaphore`, `BoundedSemaphore`, `Subscription`,
-            `Latest` and `Queue`.
+            `Latest`, `Queue` and `Service`, and what `Client.stream` returns.
         timeout: Seconds; ``None`` waits for ever, 0 only looks.
 
     Returns:
@@ -49,7 +51,7 @@ def wait(objects: Iterable[T], timeout: float | None = None) -> list[T]:
         [<samemap.Semaphore anonymous value=1>]
     """
     given = _some(objects, timeout)
-    return [given[index] for index in wait_any(given, timeout)]
+    return [given[index] for index in wait_any([_waited(thing) for thing in given], timeout)]
 
 
 async def wait_async(objects: Iterable[T], timeout: float | None = None) -> list[T]:
@@ -75,7 +77,7 @@ async def wait_async(objects: Iterable[T], timeout: float | None = None) -> list
     """
     given = _some(objects, timeout)
     owner = aio.task_number()
-    pendings = [begin_wait(thing, owner) for thing in given]
+    pendings = [begin_wait(_waited(thing), owner) for thing in given]
     try:
         if not await aio.any_finished(list(zip(given, pendings, strict=True)), timeout):
             return []
@@ -89,6 +91,11 @@ async def wait_async(objects: Iterable[T], timeout: float | None = None) -> list
     finally:
         for pending in pendings:
             pending.cancel()
+
+
+def _waited(thing: Closable) -> object:
+    """Return what the compiled half waits for: a stream has a call."""
+    return getattr(thing, "_waited", thing)
 
 
 def _some(objects: Iterable[T], timeout: float | None) -> list[T]:

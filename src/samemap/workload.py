@@ -91,7 +91,9 @@ class ServiceStats(Record):
 
     Attributes:
         depth: Requests that wait for a worker.
-        running: Requests in the hands of workers.
+        running: Requests in the hands of living workers.
+        orphaned: Requests in the hands of dead ones, until somebody ends them: who serves or waits does so at once, who
+            only reads cannot.
         held: Requests and replies that are done with, and of which a view still lives.
         requests: How many requests were taken, in all.
         done: How many of them were ended by their worker.
@@ -106,6 +108,7 @@ class ServiceStats(Record):
 
     depth: int
     running: int
+    orphaned: int
     held: int
     requests: int
     done: int
@@ -127,6 +130,7 @@ class ServiceWorker(Record):
         requests: How many it has taken.
         done: How many of them it has ended.
         leases: What it has in its hands.
+        orphaned: What it had in its hands when it died, until somebody ends that.
     """
 
     participant: Participant | None
@@ -134,6 +138,7 @@ class ServiceWorker(Record):
     requests: int
     done: int
     leases: tuple[Lease, ...]
+    orphaned: tuple[Lease, ...]
 
 
 class ServiceClient(Record):

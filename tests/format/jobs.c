@@ -3,7 +3,7 @@
  * ./jobs FILE
  *
  * Prints where everything is, then the jobs in the order of their places: number, phase, attempt, holder, producer, lane,
- * flags, time, length and bytes of each; and in the end how many wait. It knows samemap.h only.
+ * flags, time, length and bytes of each; who serves; and in the end how many wait. It knows samemap.h only.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -24,6 +24,21 @@ static void print_storage(const struct samemap_storage *at) {
     printf("lanes %" PRIu64 "\nworkers %" PRIu64 "\njobs %" PRIu64 "\nwords %" PRIu64 "\nblocks %" PRIu64 "\ncells %" PRIu64
            "\nheap %" PRIu64 "\n",
            at->lanes_at, at->workers_at, at->jobs_at, at->words_at, at->blocks_at, at->cells_at, at->heap_at);
+}
+
+/* The kernel tells of any one lock in the range: the others are on either side of it. */
+static int print_servers(int file, int64_t start, int64_t end) {
+    struct flock question = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = start, .l_len = end - start};
+    if (start >= end)
+        return 0;
+    if (fcntl(file, F_OFD_GETLK, &question) != 0)
+        return -1;
+    if (question.l_type == F_UNLCK || question.l_start < start || question.l_start >= end)
+        return 0;
+    printf("server %" PRId64 "\n", question.l_start - SAMEMAP_SERVER_OFFSET);
+    if (print_servers(file, start, question.l_start) != 0)
+        return -1;
+    return print_servers(file, question.l_start + 1, end);
 }
 
 static int print_job(const struct samemap_storage *at, const void *body, uint32_t place) {
@@ -72,6 +87,8 @@ int main(int count, char **arguments) {
     for (uint32_t place = 0; place < at.jobs; place++)
         if (print_job(&at, base + header.body, place) < 0)
             return fputs("a message is not where it can be\n", stderr), 1;
+    if (print_servers(file, SAMEMAP_SERVER_OFFSET, SAMEMAP_SERVER_OFFSET + SAMEMAP_MOST_PIDS) != 0)
+        return fail("fcntl");
     printf("depth %" PRIu32 "\n", samemap_depth(&at, base + header.body));
     return 0;
 }

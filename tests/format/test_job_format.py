@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
+import struct
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from test_format import Run, Start, in_c, make, offsets, rows, word
 
-from samemap import Queue, _core
+from samemap import Queue, Service, _core
 from samemap.encodings import BytesCodec
 from samemap.pickles import parts_of
 
@@ -20,6 +22,8 @@ TICK = 10_000_000
 FIELDS = {(structure, field): int(offset) for structure, field, offset, *_ in rows("field", "offset", "size")}
 PLAIN, RAW = (int(number) for _, number, *_ in rows("number", "flag"))
 MARK, SECOND_MARK = 1 << 31, 1 << 30
+CONSTANTS = {name: int(value.replace("_", ""), 0) for _, name, value, *_ in rows("constant", "value")}
+SERVER_OFFSET = CONSTANTS["SERVER_OFFSET"]
 
 
 class Listed(NamedTuple):
@@ -233,6 +237,13 @@ class TestAQueueIsAsTheDocumentSays:
         assert words.lane(lane, "owner") == 1 << 32
 
 
+SERVER = """
+import sys
+from samemap import Service
+with Service(sys.argv[1], str.upper):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
 PRODUCER = """
 import itertools, sys
 from samemap import Queue
@@ -318,6 +329,39 @@ class TestAProgramInCSeesJobs:
             call.cancel()
         request.done()
         assert listed(jobs(path)) == []
+
+    def test_sees_who_serves(self, jobs: Run, tmp_path: Path, start: Start) -> None:
+        path = tmp_path / "service"
+
+        def servers() -> list[int]:
+            return sorted(int(line.split(" ")[1]) for line in jobs(path) if line.startswith("server "))
+
+        with Service(path) as looking:
+            assert servers() == []
+            # Twice in this process, and in others.
+            with Service(path, str.upper), Service(path, str.upper):
+                others = [start(path, source=SERVER) for _ in range(3)]
+                for each in others:
+                    assert each.stdout is not None
+                    assert each.stdout.readline() == "ready\n"
+                everybody = sorted([os.getpid(), *(each.pid for each in others)])
+                assert servers() == everybody
+                for each in others:
+                    question = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, SERVER_OFFSET + each.pid, 1, 0)
+                    with path.open("rb") as file:
+                        answer = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_OFD_GETLK, question))
+                    assert answer[0] == fcntl.F_RDLCK
+                others[1].kill()
+                others[1].wait()
+                everybody.remove(others[1].pid)
+                assert servers() == everybody
+            everybody.remove(os.getpid())
+            assert servers() == everybody
+            assert looking.stats().servers == len(everybody)
+            for each in (others[0], others[2]):
+                each.kill()
+                each.wait()
+            assert servers() == []
 
     @pytest.mark.parametrize("at", ["the ring", "before the ring", "before the number"])
     def test_counts_a_job_from_the_ring_on(self, jobs: Run, tmp_path: Path, at: str) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from isolated import until
 from workers import Worker, workers
 
-from samemap import Client, PeerDied, Service
+from samemap import Client, Empty, Event, Full, PeerDied, Service, wait, wait_async
 
 #: Seconds. It is 0.05 on an idle machine; how long it really takes is for the benchmarks.
 SOON = 1.0
@@ -74,6 +77,34 @@ class TestServers:
                 caller.answer()
             assert time.monotonic() - killed < SOON
 
+    @pytest.mark.parametrize("timeout", [0, 1e-6, 0.001])
+    def test_who_only_looks_now_and_then_too(self, timeout: float) -> None:
+        with workers(1, SERVE) as (server,), Client("s", wait=30) as client:
+            call = client._call("sleep")
+            until(lambda: client.stats().running == 1, "the call")
+            with pytest.raises(Empty):
+                call.recv(timeout)
+            server.killed()
+
+            def poll() -> None:
+                deadline = time.monotonic() + 10
+                while time.monotonic() < deadline:
+                    with suppress(Empty):
+                        call.recv(timeout)
+
+            with pytest.raises(PeerDied, match=str(server.pid)):
+                poll()
+            with pytest.raises(PeerDied):
+                call.recv(timeout)
+
+    def test_who_looks_for_the_first_time_after_that(self) -> None:
+        with workers(1, SERVE) as (server,), Client("s", wait=30) as client:
+            call = client._call("sleep")
+            until(lambda: client.stats().running == 1, "the call")
+            server.killed()
+            with pytest.raises(PeerDied, match=str(server.pid)):
+                call.recv(0)
+
     def test_in_the_middle_of_a_stream(self) -> None:
         with workers(1, STREAM) as (server,), Client("s", wait=30) as client:
             stream = client.stream(None, 60)
@@ -84,6 +115,19 @@ class TestServers:
             with pytest.raises(PeerDied):
                 rest.extend(stream)
             assert rest == list(range(30, 30 + len(rest)))
+
+    @pytest.mark.parametrize("how", ["wait", "wait_async"])
+    def test_a_stream_that_is_waited_for_with_others(self, how: str) -> None:
+        with workers(1, SERVE) as (server,), Client("s", wait=30) as client, Event() as stop:
+            stream = client.stream("sleep", 60)
+            until(lambda: client.stats().running == 1, "the call")
+            timer = threading.Timer(0.05, server.kill)
+            timer.start()
+            found = wait([stop, stream], 60) if how == "wait" else asyncio.run(wait_async([stop, stream], 60))
+            assert found == [stream]
+            with pytest.raises(PeerDied, match=str(server.pid)):
+                next(stream)
+            timer.join()
 
     def test_requests_that_it_had_not_begun_are_for_the_next(self) -> None:
         with workers(1, SERVE) as (server,), workers(3, CALLING) as callers:
@@ -112,7 +156,7 @@ class TestServers:
             with Service("s", lambda x: x):
                 assert client.call(1, 60) == 1
                 # Who serves looks after the dead.
-                until(lambda: service.stats().running == 0, "the end of all")
+                until(lambda: count_taken(service) == 0, "the end of all")
 
     def test_a_stopped_one_is_no_dead_one(self) -> None:
         with workers(1, SERVE) as (server,), Client("s", wait=30) as client:
@@ -122,6 +166,30 @@ class TestServers:
                 client.call(2, 0.2)
             server.resume()
             assert client.call(3, 60) == 6
+
+    def test_who_only_reads_sees_what_the_dead_had(self) -> None:
+        with workers(2, SERVE) as servers, Client("s", wait=30) as client:
+            calls = [client._call("sleep") for _ in range(2)]
+            until(lambda: client.stats().running == 2, "both calls")
+            with Service.open("s", mode="r") as monitor:
+                assert (monitor.stats().running, monitor.stats().orphaned) == (2, 0)
+                servers[0].killed()
+                # Nobody has looked after it: the others only sleep.
+                assert (monitor.stats().running, monitor.stats().orphaned) == (1, 1)
+                found = {worker.participant.pid: worker for worker in monitor.workers() if worker.participant}
+                dead, living = (found[server.pid] for server in servers)
+                assert (dead.serving, dead.requests, dead.done, dead.leases) == (False, 1, 0, ())
+                assert len(dead.orphaned) == 1
+                assert (len(living.leases), living.orphaned) == (1, ())
+                assert {lease.seq for lease in (*dead.orphaned, *living.leases)} == {call.seq for call in calls}
+
+                def looked_after() -> bool:
+                    with suppress(Empty, PeerDied):
+                        calls[0].recv(0)
+                    return monitor.stats().orphaned == 0
+
+                until(looked_after, "the end of what the dead one had")
+                assert monitor.stats().running == 1
 
     def test_two_share_the_load(self) -> None:
         with workers(2, SERVE) as servers, workers(4, CALLING) as callers:
@@ -170,6 +238,43 @@ class TestClients:
                 until(lambda turn=turn: server.do("len(ended)") == turn + 1, "the end of the generator")  # type: ignore[misc]
             with client.stream(None, 60) as stream:
                 assert next(stream) == 0
+
+    @pytest.mark.parametrize("how", ["killed", "leave"])
+    def test_who_only_asks_for_the_request_notices(self, how: str) -> None:
+        with Service("s") as service, workers(1, CALLING) as (caller,):
+            caller.do("call = client._call(1)")
+            request = service._take(0)
+            # So that this is no news: nothing else is done here that looks after the dead.
+            assert not request.cancelled
+            getattr(caller, how)()
+            until(lambda: request.cancelled, "the end of the caller", 5)
+            assert not request.reply(0, b"part", 0)
+            request.done()
+
+    def test_killed_while_a_task_waits_for_room(self) -> None:
+        source = SERVER + "async def more(what):\n    for part in parts(what): yield part\n"
+        source += "service = Service('s', more); service.__enter__()"
+        with workers(1, source) as (server,), workers(1, CALLING) as (caller,), Client("s", wait=30) as client:
+            caller.do("stream = client.stream(None, 60); next(stream)")
+            # One sleep is that for the next request.
+            until(lambda: any(who.pid == server.pid and who.waiting > 1 for who in client.participants()), "the wait")
+            caller.killed()
+            until(lambda: server.do("service.stats().running") == 0, "the end of the request")
+
+    def test_a_wait_for_room_ends_with_them(self) -> None:
+        with Service("s") as service, workers(1, CALLING) as (caller,):
+            caller.do("call = client._call(1)")
+            request = service._take(0)
+            while True:
+                try:
+                    request.reply(0, b"part", 0)
+                except Full:
+                    break
+            pending = request._begin_reply(4)
+            assert not pending.attempt()
+            caller.killed()
+            assert pending.attempt()
+            assert not request.reply(0, b"part", 0)
 
     def test_their_lanes_come_back(self) -> None:
         with Service("s", maxsize=200) as service:
@@ -224,7 +329,7 @@ service.__enter__()
             assert not any(server.ends(0) for server in servers)
             until(lambda: (client.call(1, 60), client.stats().free_bytes == free)[1], "all memory back")
             # Who has replied ends its request a moment later.
-            until(lambda: client.stats().running == 0, "all ended")
+            until(lambda: count_taken(client) == 0, "all ended")
 
 
 class TestCrews:
@@ -260,6 +365,11 @@ class TestCrews:
             client.shutdown()
             assert supervisor.answer() is None
             assert client.stats().servers == 0
+
+
+def count_taken(thing: Service | Client) -> int:
+    stats = thing.stats()
+    return stats.running + stats.orphaned
 
 
 def caller_has_called(client: Client, caller: Worker) -> bool:

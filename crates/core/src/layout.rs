@@ -102,6 +102,12 @@ pub const PARTICIPANTS: usize = 128;
 /// `i` holds the byte `i` further on. Locks need no bytes: fcntl(2).
 pub const LOCK_OFFSET: i64 = 1 << 62;
 
+/// The offset where a process whose number is 0 would hold a lock while it serves; process `n` holds the byte `n` further on.
+pub const SERVER_OFFSET: i64 = 1 << 61;
+
+/// Above all numbers of processes that the kernel gives.
+pub const MOST_PIDS: i64 = 1 << 22;
+
 /// What a segment holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]

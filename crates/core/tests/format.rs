@@ -115,6 +115,8 @@ fn every_constant_is_what_the_document_says() {
         ("LONGEST_SCHEMA", layout::LONGEST_SCHEMA as u128),
         ("MOST_PARTICIPANTS", Tag::MOST as u128),
         ("LOCK_OFFSET", layout::LOCK_OFFSET as u128),
+        ("SERVER_OFFSET", layout::SERVER_OFFSET as u128),
+        ("MOST_PIDS", layout::MOST_PIDS as u128),
         ("PRESENT", u128::from(roster::PRESENT)),
         ("LEFT", u128::from(roster::LEFT)),
         ("MARK", u128::from(Tag::MARK)),

@@ -320,6 +320,7 @@ impl Depot {
 
     // Taking
 
+    /// Looks after the dead, unless this process just did.
     #[inline(always)]
     pub(crate) fn look_after_the_dead(&self, tag: Tag) -> PyResult<()> {
         let moment = monotonic();

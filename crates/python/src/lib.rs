@@ -110,6 +110,8 @@ mod _core {
         samemap_core::region::prepare_for_forks();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         module.add("PAGE_SIZE", samemap_core::file::page_size())?;
-        module.add("MIN_RESERVATION", samemap_core::region::MIN_RESERVATION)
+        module.add("MIN_RESERVATION", samemap_core::region::MIN_RESERVATION)?;
+        module.add("SERVER_OFFSET", samemap_core::layout::SERVER_OFFSET)?;
+        module.add("MOST_PIDS", samemap_core::layout::MOST_PIDS)
     }
 }

@@ -1,11 +1,14 @@
 //! `samemap._core.Service`, `Call` and `Request`: calls between processes.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use samemap_core::operation::{Outcome, Wanted};
+use samemap_core::atomic::monotonic;
+use samemap_core::operation::{Operation, Outcome, Wanted};
+use samemap_core::queue::Answer;
+use samemap_core::segment::Handle;
 use samemap_core::spin::Spin;
 use samemap_core::tag::Tag;
 
@@ -19,6 +22,11 @@ use crate::object::closing;
 use crate::pending::Pending;
 use crate::segment::Segment;
 use crate::workload::{JobRow, TotalsRow, WorkerRow};
+
+/// Nanoseconds between two questions whether who has a request lives, by one who asks for the reply all the time.
+const ASK_AFTER: u64 = 5_000_000;
+
+const NO_REPLY: &str = "no reply came in time";
 
 /// Requests and their replies; `samemap.Service` and `samemap.Client` add names, codecs and more.
 #[pyclass(subclass, frozen, weakref, module = "samemap._core")]
@@ -142,7 +150,8 @@ impl Service {
             if let Some((lane, number)) = claimed.map_err(|error| raise(segment, &error))? {
                 let replies = Arc::clone(&self.replies);
                 let (request, seq, ended, had) = ((0, 0), 0, AtomicBool::new(false), Mutex::new(None));
-                return Ok(Call { replies, lane, number, tag, request, seq, ended, had, spin: Spin::default() });
+                let (asked, spin) = (AtomicU64::new(0), Spin::default());
+                return Ok(Call { replies, lane, number, tag, request, seq, ended, had, asked, spin });
             }
             if over {
                 return Err(exhaustion::full_queue(py, segment, &store));
@@ -169,6 +178,8 @@ pub(crate) struct Call {
     ended: AtomicBool,
     /// Who had the request when that was last seen.
     had: Mutex<Option<Tag>>,
+    /// When it was last asked whether that one lives, on the monotonic clock in nanoseconds.
+    asked: AtomicU64,
     spin: Spin,
 }
 
@@ -192,15 +203,78 @@ impl Call {
         }
     }
 
+    fn had(&self) -> MutexGuard<'_, Option<Tag>> {
+        self.had.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wanted(&self) -> Wanted {
-        Wanted::Reply(self.lane, self.request, *self.had.lock().unwrap_or_else(PoisonError::into_inner))
+        Wanted::Reply(self.lane, self.request, *self.had())
+    }
+
+    /// Keeps what a wait for the reply has found out.
+    pub(crate) fn note(&self, wanted: &Wanted) {
+        if let Wanted::Reply(_, _, Some(had)) = wanted {
+            self.note_lessee(*had);
+        }
+    }
+
+    /// Notes who has the request.
+    pub(crate) fn note_lessee(&self, who: Tag) {
+        *self.had() = Some(who);
+    }
+
+    /// What it is in.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.replies.object.handle
+    }
+
+    /// To know that there is a reply, or will be none.
+    pub(crate) fn operation(&self) -> Operation {
+        self.replies.object.operation(self.wanted())
+    }
+
+    /// Refuses one that was cancelled: its lane is another's.
+    pub(crate) fn check(&self) -> PyResult<()> {
+        if self.ended.load(Ordering::Relaxed) {
+            return Err(PyValueError::new_err("the call was cancelled"));
+        }
+        Ok(())
+    }
+
+    /// Looks whether there is a reply, or will be none, and notes who has the request.
+    fn look(&self, ask: bool) -> PyResult<Option<Answer>> {
+        let (segment, store) = (self.replies.segment(), self.replies.store()?);
+        let tag = self.replies.object.tag()?;
+        let answer = segment
+            .as_caller_with(tag, |caller| store.answer(self.lane, self.request, &mut self.had(), caller, ask))
+            .map_err(|error| raise(segment, &error))?;
+        self.replies.object.check()?;
+        Ok(answer)
+    }
+
+    /// The reply of one who has no time to wait for it; or an error that says that there is none now, or will be none.
+    #[cold]
+    fn last_look(&self, py: Python<'_>) -> PyResult<(u16, Py<PyAny>)> {
+        let moment = monotonic();
+        // Relaxed, both: should two threads ask at once, that costs a system call.
+        let ask = moment.wrapping_sub(self.asked.load(Ordering::Relaxed)) >= ASK_AFTER;
+        match self.look(ask)? {
+            Some(Answer::Died(who)) => Err(self.died(py, who)),
+            // It came just now; or it was for an earlier call, by somebody who was late.
+            Some(Answer::There) => self.try_recv(py)?.ok_or_else(|| exhaustion::empty(py, NO_REPLY)),
+            None => {
+                // Not where it has died: what was said once is said again.
+                if ask {
+                    self.asked.store(moment, Ordering::Relaxed);
+                }
+                Err(exhaustion::empty(py, NO_REPLY))
+            }
+        }
     }
 
     /// The next reply, if it is there.
     fn try_recv(&self, py: Python<'_>) -> PyResult<Option<(u16, Py<PyAny>)>> {
-        if self.ended.load(Ordering::Relaxed) {
-            return Err(PyValueError::new_err("the call was cancelled"));
-        }
+        self.check()?;
         while let Some(taken) = self.replies.try_take(py, self.lane, 0)? {
             let Taken { grip, label, content, .. } = taken;
             let store = self.replies.store()?;
@@ -237,23 +311,33 @@ impl Call {
 #[pymethods]
 impl Call {
     /// Receive the next part of the reply, with the number that the server gave to it.
+    ///
+    /// Args:
+    ///     timeout: Seconds to wait; ``None`` waits for ever, 0 only looks, also after who has the request.
+    ///
+    /// Raises:
+    ///     Empty: None came in time.
+    ///     PeerDied: There will be none: who had the request died, or ended it without a reply.
+    ///     ValueError: It was cancelled; or the timeout makes no sense.
     #[pyo3(signature = (timeout = None))]
     fn recv(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(u16, Py<PyAny>)> {
+        let timeout = Timeout::new(timeout)?;
+        let mut over = matches!(timeout, Timeout::Now);
+        if over && !self.ended.load(Ordering::Relaxed) {
+            // To look for a reply may end a dead one's request: who had it is to be known before.
+            self.look(false)?;
+        }
         if let Some(reply) = self.try_recv(py)? {
             return Ok(reply);
         }
-        let timeout = Timeout::new(timeout)?;
-        let mut over = matches!(timeout, Timeout::Now);
         let store = self.replies.store()?;
         loop {
             if !over && self.spin.look(|| store.is_next(self.lane)) {
                 py.check_signals()?;
             } else if !over {
-                let mut operation = self.replies.object.operation(self.wanted());
-                let outcome = drive(py, &self.replies.object.handle, timeout, &mut operation)?;
-                if let Wanted::Reply(_, _, had) = operation.wanted {
-                    *self.had.lock().unwrap_or_else(PoisonError::into_inner) = had;
-                }
+                let mut operation = self.operation();
+                let outcome = drive(py, self.handle(), timeout, &mut operation)?;
+                self.note(&operation.wanted);
                 over = outcome.is_none() || timeout.has_passed();
                 if let Some(Outcome::Died(who)) = outcome {
                     // It may have replied just before.
@@ -262,7 +346,7 @@ impl Call {
             }
             match self.try_recv(py)? {
                 Some(reply) => return Ok(reply),
-                None if over => return Err(exhaustion::empty(py, "no reply came in time")),
+                None if over => return self.last_look(py),
                 None => over = timeout.has_passed(),
             }
         }
@@ -273,8 +357,7 @@ impl Call {
         let call = slf.clone().unbind();
         let this = slf.get();
         this.replies.object.tag()?;
-        let operation = this.replies.object.operation(this.wanted());
-        Pending::new(&this.replies.object.handle, operation, move |py, outcome| match outcome {
+        Pending::new(this.handle(), this.operation(), move |py, outcome| match outcome {
             // Unless it has replied just before.
             Outcome::Died(who) if !call.get().replies.store()?.is_next(call.get().lane) => {
                 Err(call.get().died(py, who))
@@ -299,10 +382,22 @@ pub(crate) struct Request {
 
 #[pymethods]
 impl Request {
-    /// Whether nobody waits for the reply any more.
+    /// Whether nobody waits for the reply any more: the caller gave up, or died, which is seen some 20 ms later.
     #[getter]
-    fn cancelled(&self) -> PyResult<bool> {
-        Ok(!self.replies.store()?.is_awaited(self.lane, self.number))
+    fn cancelled(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let (this, requests) = (slf.get(), &slf.as_super().get().depot);
+        let store = this.replies.store()?;
+        let is_awaited = || store.is_awaited(this.lane, this.number);
+        // Whoever closed the service, or is a fork's child, only looks.
+        if let Some(tag) = requests.segment().seated()
+            && is_awaited()
+        {
+            // With that of the requests, by which one who serves looks after them anyway.
+            requests.look_after_the_dead(tag)?;
+        }
+        let is_awaited = is_awaited();
+        requests.object.check()?;
+        Ok(!is_awaited)
     }
 
     /// Send a part of the reply, and wait while the client is behind.
@@ -322,5 +417,17 @@ impl Request {
         let (message, made) = self.replies.message(value)?;
         let route = Route { lane: self.lane, number: self.number, flags: made | u16::from(flags), reply: None };
         Ok(self.replies.put(py, &message, route, Timeout::new(timeout)?)?.is_some())
+    }
+
+    #[pyo3(name = "_begin_reply")]
+    fn begin_reply(&self, size: usize) -> PyResult<Pending> {
+        self.replies.object.tag()?;
+        let wanted = Wanted::Space(self.lane, self.number, self.replies.storage.blocks_for(size));
+        Pending::new(&self.replies.object.handle, self.replies.object.operation(wanted), |_, _| Ok(()))
+    }
+
+    /// How many bytes the message of a part has, for `_begin_reply`.
+    fn _size_of(&self, value: &Bound<'_, PyAny>) -> PyResult<usize> {
+        Ok(self.replies.message(value)?.0.len())
     }
 }

@@ -6,7 +6,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use samemap_core::bell::{Attempt, Deadline, Sleep, Woken, sleep_on_any};
 use samemap_core::lock::Turn;
-use samemap_core::operation::{Asking, Operation, Wanted};
+use samemap_core::operation::{Asking, Operation, Outcome, Wanted};
 use samemap_core::process::thread_number;
 use samemap_core::segment::Handle;
 
@@ -20,7 +20,7 @@ use crate::queue::Queue;
 use crate::readwrite::ReadWriteLock;
 use crate::rlock::RLock;
 use crate::semaphore::Semaphore;
-use crate::service::Service;
+use crate::service::{Call, Service};
 use crate::subscription::Subscription;
 
 /// What can be waited for together with others.
@@ -35,6 +35,7 @@ enum Waitable<'py> {
     Latest(Bound<'py, Latest>),
     Queue(Bound<'py, Queue>),
     Service(Bound<'py, Service>),
+    Call(Bound<'py, Call>),
 }
 
 impl Waitable<'_> {
@@ -49,12 +50,28 @@ impl Waitable<'_> {
             Self::Latest(latest) => latest.get().handle(),
             Self::Queue(queue) => &queue.get().depot.object.handle,
             Self::Service(service) => &service.get().requests.object.handle,
+            Self::Call(call) => call.get().handle(),
+        }
+    }
+
+    /// Refuses what was closed, or is over.
+    fn check(&self) -> PyResult<()> {
+        if let Self::Call(call) = self {
+            call.get().check()?;
+        }
+        check_open(self.handle())
+    }
+
+    /// Keeps what the wait has found out.
+    fn note(&self, operation: &Operation) {
+        if let Self::Call(call) = self {
+            call.get().note(&operation.wanted);
         }
     }
 
     /// To know that it is ready, without taking anything.
     fn operation(&self, owner: u64) -> PyResult<Operation> {
-        check_open(self.handle())?;
+        self.check()?;
         Ok(match self {
             Self::Lock(lock) => lock.get().object.operation(Wanted::FreeLock),
             Self::RLock(lock) => lock.get().object.operation(Wanted::FreeRLock(owner)),
@@ -64,6 +81,7 @@ impl Waitable<'_> {
             Self::Latest(latest) => latest.get().operation()?,
             Self::Queue(queue) => queue.get().depot.object.operation(Wanted::Job(0)),
             Self::Service(service) => service.get().requests.object.operation(Wanted::Job(0)),
+            Self::Call(call) => call.get().operation(),
             Self::Event(event) => event.get().object.operation(Wanted::Event(event.get().generation()?)),
         })
     }
@@ -74,8 +92,8 @@ impl<'py> Waitable<'py> {
         object.extract().map_err(|_| {
             let kind = object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
             PyTypeError::new_err(format!(
-                "cannot wait for a {kind}: Lock, RLock, ReadWriteLock, Semaphore, Event, Subscription, Latest and Queue can \
-                 be waited for together"
+                "cannot wait for a {kind}: Lock, RLock, ReadWriteLock, Semaphore, Event, Subscription, Latest, Queue, \
+                 Service and the streams of a Client can be waited for together"
             ))
         })
     }
@@ -85,13 +103,19 @@ impl<'py> Waitable<'py> {
 #[pyfunction]
 pub(crate) fn begin_wait(thing: &Bound<'_, PyAny>, owner: u64) -> PyResult<Pending> {
     let waited = Waitable::new(thing)?;
-    Pending::new(waited.handle(), waited.operation(owner)?, |_, _| Ok(()))
+    let call = if let Waitable::Call(call) = &waited { Some(call.clone().unbind()) } else { None };
+    Pending::new(waited.handle(), waited.operation(owner)?, move |_, outcome| {
+        if let (Some(call), Outcome::Died(Some(who))) = (&call, outcome) {
+            call.get().note_lessee(who);
+        }
+        Ok(())
+    })
 }
 
 /// Sleep until some objects are ready.
 ///
 /// Args:
-///     objects: Locks, semaphores and events.
+///     objects: Locks, semaphores, events, subscriptions, newest values, queues, services and calls.
 ///     timeout: Seconds; ``None`` waits for ever, 0 only looks.
 ///
 /// Returns:
@@ -106,6 +130,7 @@ pub(crate) fn wait_any(py: Python<'_>, objects: Vec<Bound<'_, PyAny>>, timeout: 
         waited.iter().map(|waited| waited.operation(owner)).collect::<PyResult<_>>()?;
     let ready = look(py, &waited, &mut operations, timeout);
     for (waited, operation) in waited.iter().zip(&mut operations) {
+        waited.note(operation);
         let segment = waited.handle().segment();
         // Best effort: what went wrong before is what counts, and the others look by themselves after a while.
         let _ = segment.as_caller(|caller| operation.give_up(segment, caller));
@@ -127,7 +152,7 @@ fn look(
     loop {
         let (mut ready, mut sleeps) = (Vec::new(), Vec::<Sleep<'_>>::new());
         for (index, (waited, operation)) in waited.iter().zip(&mut *operations).enumerate() {
-            check_open(waited.handle())?;
+            waited.check()?;
             let segment = waited.handle().segment();
             let asking = Asking { ask, turn: Turn::Again };
             let attempted = segment.as_caller(|caller| operation.attempt(segment, caller, asking));

@@ -379,7 +379,8 @@ impl<'a> Store<'a> {
         self.lanes[lane].news().attempt(|| self.answer(lane, (at, generation), had, caller, ask))
     }
 
-    fn answer(
+    /// As [`attempt_reply`](Self::attempt_reply), for one who will not sleep; `None`: neither, so far.
+    pub fn answer(
         &self,
         lane: usize,
         (at, generation): (usize, u32),
