@@ -17,6 +17,7 @@ The floors, from the ground up; imports run downwards only:
 - ``samemap.errors``: what is raised beside Python's own errors.
 - ``samemap.dtypes``, ``samemap.typeinfo``, ``samemap.pickles``, ``samemap.fitting``, ``samemap.encodings``,
   ``samemap.codecs``, ``samemap.replies``: how objects become bytes and come back.
+- ``samemap.loans``: what is lent of a queue or a service.
 - ``samemap.traffic``, ``samemap.workload``: what topics, queues and services tell of themselves.
 - ``samemap.travel``: how objects go to other processes.
 - ``samemap.departure``: leaving rosters when the process ends.

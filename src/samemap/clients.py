@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from . import aio, opening
+from . import aio, loans, opening
 from .calls import ServiceObject
 from .exhaustion import Empty, Full, ShutDown
 from .failures import raised_by
@@ -14,9 +14,10 @@ from .replies import END, ERROR, LAST, PART
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
     from typing import Any, Literal, NoReturn, Self, Unpack
 
-    from ._core import Call
+    from ._core import Call, Loan
     from .codecs import Choice
     from .segments import Trust
 
@@ -47,6 +48,46 @@ class _Caller(ServiceObject):
         given: Choice = {"type": reply_type, "codec": insisted}
         trusted = not options.get("any_owner", False) or codec == "pickle"
         return cls._open(name, (asked, given, trusted), wait=wait, **options)
+
+    def loan(
+        self,
+        size: int | None = None,
+        timeout: float | None = None,
+        *,
+        shape: int | Sequence[int] | None = None,
+        dtype: Any = None,
+    ) -> Loan:
+        """Take a place for a request to fill, for a ``with`` block: call with it in the block, and it is not copied.
+
+        What the block gets is an array, or a memoryview of bytes; it has what was there before, so fill all of it, and
+        then give it to ``call`` or ``stream``, itself and no view of it. It is read-only from then on. What was not
+        sent is abandoned at the end of the block. While it lives, or a view of it, its memory is not used again.
+
+        Args:
+            size: Bytes of the request, where requests are bytes or pickles.
+            timeout: Seconds to wait for a place; ``None`` waits for ever, 0 only looks.
+            shape: Shape of an array, where requests are pickles; where they are arrays it is known.
+            dtype: Its dtype, likewise.
+
+        Returns:
+            The loan, a context manager.
+
+        Raises:
+            Full: There was no room in time; a ``queue.Full`` and a ``TimeoutError``.
+            ShutDown: The service was shut down.
+            TypeError: Requests here are objects of a type, or what is lent must be said otherwise.
+            ValueError: It is closed, or such a request does not fit.
+
+        Example:
+            >>> from samemap import Client, Service
+            >>> with Service("doc-loan", lambda image: image.sum(), shape=(4, 4), dtype="u1") as service:
+            ...     with Client("doc-loan") as client, client.loan() as image:
+            ...         image[:] = 2
+            ...         client.call(image)
+            ...     service.unlink()
+            np.uint64(32)
+        """
+        return self._loan(*loans.lendable(self._codec, self._called, size, shape, dtype), timeout)
 
     def _raise(self, flags: int, value: Any, call: Call) -> NoReturn:
         """Raise what a reply says that is no value."""

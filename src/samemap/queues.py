@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from operator import index
 
-from . import aio, codecs, opening
+from . import aio, codecs, loans, opening
 from ._core import Queue as Compiled
 from .segments import STATE, Coded, called_by_file, fields_of, is_ours
 from .workload import Lease, QueueStats, Worker
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
-    from ._core import DeadLetter, Job, Segment
+    from ._core import DeadLetter, Job, Loan, Segment
     from .codecs import Choice
     from .segments import Making, Mode, Name, Options, Plan, Trust
 
@@ -414,6 +414,47 @@ class Queue(Coded, Compiled):
                 return take()
 
     # One after the other
+
+    def loan(
+        self,
+        size: int | None = None,
+        timeout: float | None = None,
+        *,
+        shape: int | Sequence[int] | None = None,
+        dtype: Any = None,
+    ) -> Loan:
+        """Take a place to fill, for a ``with`` block: put at its end without a copy, abandoned when it raises.
+
+        What the block gets is an array, or a memoryview of bytes; it has what was there before, so fill all of it.
+        After the block it is read-only. While it lives, or a view that was made of it, the memory of the job is not
+        used again, and a ``lease_time`` of whoever has the job cannot end; so let go of it.
+
+        Args:
+            size: Bytes of the message, in a queue of bytes or of pickles.
+            timeout: Seconds to wait for a place, and at the end of the block once more while the queue is full;
+                ``None`` waits for ever, 0 only looks.
+            shape: Shape of an array, in a queue of pickles; one of arrays knows it.
+            dtype: Its dtype, likewise.
+
+        Returns:
+            The loan, a context manager; its ``seq`` is the number of the job once it is put.
+
+        Raises:
+            Full: There was no room in time; a ``queue.Full`` and a ``TimeoutError``. At the end of the block nothing is
+                lost: what was filled can still be read, and put.
+            ShutDown: The queue was shut down.
+            TypeError: Jobs here are objects of a type, or what is lent must be said otherwise; or it is mapped
+                read-only.
+            ValueError: It is closed, or such a message does not fit.
+
+        Example:
+            >>> queue = Queue()
+            >>> with queue.loan(shape=(2, 3), dtype="f4") as frame:
+            ...     frame[:] = 1
+            >>> queue.get().sum()
+            np.float32(6.0)
+        """
+        return self._loan(*loans.lendable(self._codec, self._called, size, shape, dtype), timeout)
 
     def __iter__(self) -> Self:
         return self

@@ -5,15 +5,18 @@ from __future__ import annotations
 from contextlib import suppress
 from contextvars import ContextVar
 
+from . import loans
 from .exhaustion import LeaseLost
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
     from typing import Any, Protocol, TypeAlias
 
     from ._core import Participant, Pending, Request
+    from .encodings import Codec
 
     Handler: TypeAlias = Callable[[Any], Any]
 
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
         def _begin_take(self) -> Pending[None]: ...
         def _note(self, message: bytes) -> Any: ...
         def _descriptor(self) -> int: ...
+        def _called(self) -> str: ...
+
+        @property
+        def _reply_codec(self) -> Codec: ...
 
 
 __all__ = ["CurrentRequest", "current", "current_request", "end"]
@@ -38,12 +45,63 @@ class CurrentRequest:
 
     Args:
         request: It; ``None`` when the handler was called directly.
+        service: Where it came from.
     """
 
-    __slots__ = ("_request",)
+    __slots__ = ("_request", "_service")
 
-    def __init__(self, request: Request | None) -> None:
+    def __init__(self, request: Request | None, service: Serviced | None = None) -> None:
         self._request = request
+        self._service = service
+
+    def loan(
+        self,
+        size: int | None = None,
+        timeout: float | None = None,
+        *,
+        shape: int | Sequence[int] | None = None,
+        dtype: Any = None,
+    ) -> AbstractContextManager[Any]:
+        """Take a place for the reply to fill, for a ``with`` block: return or yield it, and it is not copied.
+
+        What the block gets is an array, or a memoryview of bytes; it has what was there before, so fill all of it, and
+        then return or yield it, itself and no view of it. It is read-only once it was sent. What was not sent is
+        abandoned when the block raises, or when the request is over. In a direct call it is memory of this process.
+
+        Args:
+            size: Bytes of the reply, where replies are bytes or pickles.
+            timeout: Seconds to wait for a place; ``None`` waits for ever, 0 only looks. Asynchronous handlers should
+                not wait here, because that stops the others.
+            shape: Shape of an array, where replies are pickles; where they are arrays it is known.
+            dtype: Its dtype, likewise.
+
+        Returns:
+            The loan, a context manager.
+
+        Raises:
+            Full: There was no room in time; a ``queue.Full`` and a ``TimeoutError``.
+            TypeError: Replies here are objects of a type, or what is lent must be said otherwise.
+            ValueError: Such a reply does not fit.
+
+        Example:
+            >>> import numpy as np
+            >>> from samemap import Client, Service
+            >>> from samemap.services import current_request
+            >>> def halves(image):
+            ...     with current_request().loan() as half:
+            ...         return np.floor_divide(image, 2, out=half)
+            >>> service = Service(
+            ...     "doc-reply", halves, shape=4, dtype="u1", reply_shape=4, reply_dtype="u1"
+            ... )
+            >>> with service, Client("doc-reply") as client:
+            ...     client.call([2, 4, 6, 8])
+            ...     service.unlink()
+            array([1, 2, 3, 4], dtype=uint8)
+        """
+        if self._request is None or self._service is None:
+            return loans.private(size, shape, dtype)
+        lent = loans.lendable(self._service._reply_codec, self._service._called, size, shape, dtype)
+        return self._request._loan(*lent, timeout)
 
     @property
     def cancelled(self) -> bool:

@@ -121,7 +121,7 @@ class Staff:
                 request = self._service._take(SLICE)
             except Empty:
                 continue
-            token = current.set(CurrentRequest(request))
+            token = current.set(CurrentRequest(request, self._service))
             try:
                 if not request.cancelled:
                     self._answer(request)

@@ -119,7 +119,7 @@ class TaskWorker:
             await asyncio.sleep(GLANCE)
 
     async def _answer_in_task(self, request: Request) -> None:
-        current.set(CurrentRequest(request))
+        current.set(CurrentRequest(request, self._service))
         try:
             if request.cancelled:
                 return

@@ -11,7 +11,7 @@ import zlib
 import pytest
 from workers import Worker, workers
 
-from samemap import Empty, Full, LeaseLost, Queue
+from samemap import Empty, Full, LeaseLost, Queue, ShutDown
 
 #: Seconds. It is 0.05 on an idle machine; how long it really takes is for the benchmarks.
 SOON = 1.0
@@ -291,3 +291,44 @@ class TestProducers:
                 assert (stats.puts, stats.gets, stats.returned, stats.depth) == (4, 4, 1, 1)
                 alive = [who.participant.pid for who in jobs.workers() if who.participant and who.participant.alive]
                 assert sorted(alive) == sorted([os.getpid(), another.pid])
+
+
+class TestLoans:
+    """Producers that fill jobs in place."""
+
+    LEND = f"loan = jobs.loan(shape={LARGE}, dtype='u1'); frame = loan.__enter__(); frame[:] = 7"
+
+    def test_what_a_dead_one_was_filling_is_free(self) -> None:
+        with Queue("jobs", maxsize=4, max_bytes=1 << 20) as jobs, workers(1, MAKE) as (producer,):
+            before = jobs.stats().free_bytes
+            producer.do(self.LEND)
+            assert jobs.stats().free_bytes < before
+            assert jobs.empty()
+            producer.killed()
+            with pytest.raises(Empty):
+                jobs.get(timeout=0.1)
+            assert jobs.stats().free_bytes == before
+
+    def test_what_it_has_put_is_got_and_then_free(self) -> None:
+        with Queue("jobs", maxsize=4, max_bytes=1 << 20) as jobs, workers(2, MAKE) as (producer, worker):
+            before = jobs.stats().free_bytes
+            producer.do(self.LEND + "; loan.__exit__(None, None, None)")
+            worker.do("job = jobs.lease()")
+            worker.killed()
+            with jobs.lease(60) as job:
+                assert ((job.value == 7).all(), job.attempt) == (True, 2)
+            del job
+            assert jobs.stats().free_bytes < before, "its producer sees it"
+            producer.killed()
+            with pytest.raises(Empty):
+                jobs.get(timeout=0.1)
+            assert jobs.stats().free_bytes == before
+
+    def test_nobody_waits_for_what_is_lent_when_it_is_shut(self) -> None:
+        with Queue("jobs", maxsize=4, max_bytes=1 << 20) as jobs, workers(1, MAKE) as (producer,):
+            producer.do(self.LEND)
+            jobs.shutdown()
+            with pytest.raises(ShutDown):
+                jobs.get(timeout=60)
+            with pytest.raises(ShutDown):
+                producer.do("loan.__exit__(None, None, None)")

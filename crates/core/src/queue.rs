@@ -34,6 +34,7 @@
 mod ending;
 mod heap;
 mod leases;
+mod lending;
 mod recovery;
 mod taking;
 

@@ -166,7 +166,7 @@ impl Depot {
 
     /// Does something with what this process remembers of it.
     #[inline(always)]
-    fn remembering<T>(&self, work: impl FnOnce(&mut Memory) -> T) -> T {
+    pub(crate) fn remembering<T>(&self, work: impl FnOnce(&mut Memory) -> T) -> T {
         let mut memory = self.memory.recall();
         let done = work(&mut memory);
         self.memory.note(&memory);
@@ -273,6 +273,42 @@ impl Depot {
                 return Err(exhaustion::full_queue(py, self.segment(), &store));
             }
             before_waiting()?;
+            let blocks = self.storage.blocks_for(length);
+            let mut operation = self.object.operation(Wanted::Space(route.lane, route.number, blocks));
+            let came = drive(py, &self.object.handle, timeout, &mut operation)?.is_some();
+            over = !came || timeout.has_passed();
+        }
+    }
+
+    /// Holds a place for a message of that many bytes, and waits while there is none. `None`: nobody waits for it any more.
+    pub(crate) fn lend(
+        &self,
+        py: Python<'_>,
+        length: usize,
+        route: Route,
+        timeout: Timeout,
+    ) -> PyResult<Option<(Grip, Label, Tag)>> {
+        if length > self.storage.longest() {
+            return Err(self.too_large(length));
+        }
+        let mut over = false;
+        loop {
+            let (tag, store) = (self.object.tag()?, self.store()?);
+            if route.lane == 0 && store.shut() != Shut::Open {
+                return Err(exhaustion::shut_down(py, self.segment()));
+            }
+            if route.lane != 0 && !store.is_awaited(route.lane, route.number) {
+                return Ok(None);
+            }
+            if !store.is_full(route.lane)
+                && let Some((grip, label)) = self.remembering(|memory| Self::hold(&store, memory, tag, length, route))
+            {
+                let lent = store.lend(grip, label, wall_clock(), tag);
+                return lent.map(|lent| Some((lent, label, tag))).ok_or_else(|| damaged(self.segment()));
+            }
+            if over {
+                return Err(exhaustion::full_queue(py, self.segment(), &store));
+            }
             let blocks = self.storage.blocks_for(length);
             let mut operation = self.object.operation(Wanted::Space(route.lane, route.number, blocks));
             let came = drive(py, &self.object.handle, timeout, &mut operation)?.is_some();
@@ -404,16 +440,17 @@ impl Depot {
     ) -> PyResult<Content> {
         let segment = self.segment();
         let is_raw = label.flags & RAW != 0 && self.way == Way::Pickle || self.way == Way::Bytes;
-        if label.length <= SMALL as u64 || is_raw {
-            return self.copy(py, grip, label).map(Content::Copied);
-        }
-        // Before there are any views of it.
-        self.storage.message(segment, grip.at, label).map_err(|error| raise(segment, &error))?;
+        // What this process sees of it already, because it has filled it or had it before, it sees on.
         if store.is_kept_by(grip, tag)
             && let Some(holding) = Holding::known(&self.object.handle, grip)
         {
             return Ok(Content::There(holding));
         }
+        if label.length <= SMALL as u64 || is_raw {
+            return self.copy(py, grip, label).map(Content::Copied);
+        }
+        // Before there are any views of it.
+        self.storage.message(segment, grip.at, label).map_err(|error| raise(segment, &error))?;
         let handle = self.object.handle.again().map_err(|error| raise(segment, &error))?;
         let holding = Holding::new(handle, self.storage, tag, grip, label);
         if ends {

@@ -124,13 +124,37 @@ impl Hold {
     }
 }
 
-/// The payload of a slot that is being filled.
+/// The bytes of a message that is being filled.
 ///
 /// It stands behind the frame of a loan. While it lives, the slot is given to nobody else.
 #[pyclass(frozen, module = "samemap._core")]
 pub(crate) struct Blank {
-    pub(crate) held: Arc<Held>,
+    pub(crate) place: Place,
+    /// Bytes of the message before it.
+    pub(crate) skipped: usize,
     pub(crate) length: usize,
+}
+
+/// What is filled.
+pub(crate) enum Place {
+    /// A slot of a topic.
+    Slot(Arc<Held>),
+    /// A job of a queue.
+    Job(Arc<Holding>),
+}
+
+impl Blank {
+    fn address(&self) -> Result<*mut u8, Error> {
+        let end = self.skipped.saturating_add(self.length);
+        let (start, room) = match &self.place {
+            Place::Slot(held) => (held.payload(end)?, end),
+            Place::Job(holding) => holding.message()?,
+        };
+        if end > room {
+            return Err(Error::OutOfRange { offset: self.skipped, length: self.length, size: room });
+        }
+        Ok(start.wrapping_add(self.skipped))
+    }
 }
 
 #[pymethods]
@@ -142,8 +166,8 @@ impl Blank {
     // SAFETY: called by the interpreter only, with a Py_buffer to fill.
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, buffer: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         let blank = slf.get();
-        let address = blank.held.payload(blank.length).map_err(|error| no_payload(&error))?;
-        // SAFETY: as the interpreter gave it; `slf` keeps the segment mapped, writable, and the slot in this process's
+        let address = blank.address().map_err(|error| no_payload(&error))?;
+        // SAFETY: as the interpreter gave it; `slf` keeps the segment mapped, writable, and its place in this process's
         // hands.
         unsafe { fill(slf.as_any(), buffer, (address, blank.length), false, flags) }
     }

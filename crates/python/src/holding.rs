@@ -75,6 +75,16 @@ impl Holding {
         self.storage.message(self.handle.segment(), self.at, self.label)
     }
 
+    /// The job is freed when nothing sees it any more: this process holds it.
+    pub(crate) fn clear_later(&self, held: Grip) {
+        self.decide(Fate::Clear(held));
+    }
+
+    /// The job is another's from now on; who is told when this process, which may see it, does not any more.
+    pub(crate) fn sent(&self, is_seen: bool) {
+        self.decide(if is_seen { Fate::LetGo } else { Fate::Undecided });
+    }
+
     fn decide(&self, fate: Fate) {
         *self.fate.lock().unwrap_or_else(PoisonError::into_inner) = fate;
     }

@@ -18,6 +18,7 @@ mod holding;
 mod index;
 mod job;
 mod latest;
+mod lent;
 mod loan;
 mod lock;
 mod object;

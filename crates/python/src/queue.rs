@@ -11,10 +11,12 @@ use samemap_core::queue::Store;
 use samemap_core::tag::Tag;
 
 use crate::arguments::Timeout;
-use crate::depot::{Depot, Route, Taken};
+use crate::depot::{Depot, RAW, Route, Taken};
 use crate::drive::{drive, raise};
 use crate::exhaustion;
 use crate::job::{DeadLetter, Job};
+use crate::lent::Lent;
+use crate::loan::{Borrowed, Lender, Loan};
 use crate::object::closing;
 use crate::pending::Pending;
 use crate::putting::Putting;
@@ -395,6 +397,24 @@ impl Queue {
     #[pyo3(signature = (lease_time = None))]
     fn lease_nowait(&self, py: Python<'_>, lease_time: Option<f64>) -> PyResult<Job> {
         self.lease(py, Some(0.0), lease_time)
+    }
+
+    /// A loan of so many bytes behind ``head``, of which ``codec`` makes the frame; ``raw`` in a queue of pickles is bytes.
+    #[pyo3(name = "_loan")]
+    fn loan(
+        &self,
+        py: Python<'_>,
+        length: usize,
+        head: &[u8],
+        codec: Py<PyAny>,
+        raw: bool,
+        timeout: Option<f64>,
+    ) -> PyResult<Loan> {
+        let (timeout, whole) = (Timeout::new(timeout)?, length.saturating_add(head.len()));
+        let route = Route { flags: if raw { RAW } else { 0 }, ..Route::default() };
+        let lent = Lent::new(py, &self.depot, (whole, head), route, timeout)?;
+        let borrowed = lent.map_or(Borrowed::Nothing, Borrowed::Job);
+        Ok(Loan::new(Lender::Queue(timeout), borrowed, codec, head.len(), length))
     }
 
     #[pyo3(name = "_begin_put")]

@@ -13,11 +13,13 @@ use samemap_core::spin::Spin;
 use samemap_core::tag::Tag;
 
 use crate::arguments::Timeout;
-use crate::depot::{Depot, FLAGS, Route, Taken};
+use crate::depot::{Depot, FLAGS, RAW, Route, Taken};
 use crate::drive::{drive, raise};
 use crate::errors::{in_file, in_words};
 use crate::exhaustion;
 use crate::job::Job;
+use crate::lent::{Draft, Drafts, Lent};
+use crate::loan::{Borrowed, Lender, Loan};
 use crate::object::closing;
 use crate::pending::Pending;
 use crate::segment::Segment;
@@ -33,6 +35,8 @@ const NO_REPLY: &str = "no reply came in time";
 pub(crate) struct Service {
     pub(crate) requests: Arc<Depot>,
     replies: Arc<Depot>,
+    /// Requests that are filled in place.
+    drafts: Arc<Drafts>,
 }
 
 closing!(Service, requests.object);
@@ -42,12 +46,16 @@ impl Service {
     #[new]
     fn new(segment: &Segment, codec: Py<PyAny>, way: &str, reply_codec: Py<PyAny>, reply_way: &str) -> PyResult<Self> {
         let requests = Arc::new(Depot::new(segment, codec, way)?);
-        Ok(Self { requests, replies: Arc::new(Depot::new(segment, reply_codec, reply_way)?) })
+        let replies = Arc::new(Depot::new(segment, reply_codec, reply_way)?);
+        Ok(Self { requests, replies, drafts: Arc::default() })
     }
 
     #[pyo3(name = "_call", signature = (value, timeout = None))]
     fn call(&self, py: Python<'_>, value: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<Call> {
         let timeout = Timeout::new(timeout)?;
+        if let Some(draft) = self.drafts.take(value) {
+            return self.call_with(py, draft, timeout);
+        }
         let (message, flags) = self.requests.message(value)?;
         let mut call = self.claim(py, timeout)?;
         let reply = Some((call.lane as u16, call.number));
@@ -59,12 +67,31 @@ impl Service {
         Ok(call)
     }
 
+    /// A loan for a request; as that of a queue.
+    #[pyo3(name = "_loan")]
+    fn loan(
+        &self,
+        py: Python<'_>,
+        length: usize,
+        head: &[u8],
+        codec: Py<PyAny>,
+        raw: bool,
+        timeout: Option<f64>,
+    ) -> PyResult<Loan> {
+        let route = Route { flags: if raw { RAW } else { 0 }, ..Route::default() };
+        let whole = length.saturating_add(head.len());
+        let lent = Lent::new(py, &self.requests, (whole, head), route, Timeout::new(timeout)?)?;
+        let lender = Lender::Call { drafts: Arc::clone(&self.drafts), kept: false };
+        Ok(Loan::new(lender, lent.map_or(Borrowed::Nothing, Borrowed::Job), codec, head.len(), length))
+    }
+
     #[pyo3(name = "_take", signature = (timeout = None))]
     fn take(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<Request>> {
         let taken = self.requests.take(py, Timeout::new(timeout)?, || 0)?;
         let (lane, number) = self.requests.store()?.jobs()[taken.grip.at].reply_to();
         let job = Job::new(&self.requests, taken)?;
-        let request = Request { replies: Arc::clone(&self.replies), lane: usize::from(lane), number };
+        let (replies, drafts) = (Arc::clone(&self.replies), Arc::default());
+        let request = Request { replies, lane: usize::from(lane), number, drafts };
         Py::new(py, PyClassInitializer::from(job).add_subclass(request))
     }
 
@@ -140,6 +167,21 @@ impl Service {
 }
 
 impl Service {
+    /// Calls with what was filled in place; it is still to be sent when this fails.
+    fn call_with(&self, py: Python<'_>, draft: Draft, timeout: Timeout) -> PyResult<Call> {
+        let sent = self.claim(py, timeout).and_then(|mut call| {
+            draft.seal(py)?;
+            if let Some((grip, seq)) = draft.lent.send(py, 0, Some((call.lane as u16, call.number)), timeout)? {
+                (call.request, call.seq) = ((grip.at, grip.state.generation()), seq);
+            }
+            Ok(call)
+        });
+        if sent.is_err() {
+            self.drafts.put_back(draft);
+        }
+        sent
+    }
+
     /// A call that has a lane for its replies, and no request yet.
     fn claim(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Call> {
         let mut over = false;
@@ -378,10 +420,31 @@ pub(crate) struct Request {
     replies: Arc<Depot>,
     lane: usize,
     number: u32,
+    /// Replies that are filled in place.
+    drafts: Arc<Drafts>,
 }
 
 #[pymethods]
 impl Request {
+    /// A loan for a reply; as that of a queue.
+    #[pyo3(name = "_loan")]
+    fn loan(
+        &self,
+        py: Python<'_>,
+        length: usize,
+        head: &[u8],
+        codec: Py<PyAny>,
+        raw: bool,
+        timeout: Option<f64>,
+    ) -> PyResult<Loan> {
+        let flags = if raw { RAW } else { 0 };
+        let route = Route { lane: self.lane, number: self.number, flags, reply: None };
+        let whole = length.saturating_add(head.len());
+        let lent = Lent::new(py, &self.replies, (whole, head), route, Timeout::new(timeout)?)?;
+        let lender = Lender::Call { drafts: Arc::clone(&self.drafts), kept: true };
+        Ok(Loan::new(lender, lent.map_or(Borrowed::Nothing, Borrowed::Job), codec, head.len(), length))
+    }
+
     /// Whether nobody waits for the reply any more: the caller gave up, or died, which is seen some 20 ms later.
     #[getter]
     fn cancelled(slf: &Bound<'_, Self>) -> PyResult<bool> {
@@ -414,6 +477,14 @@ impl Request {
     ///     Full: There was no room in time.
     #[pyo3(signature = (flags, value, timeout = None))]
     fn reply(&self, py: Python<'_>, flags: u8, value: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<bool> {
+        if let Some(draft) = self.drafts.take(value) {
+            let sent =
+                draft.seal(py).and_then(|()| draft.lent.send(py, u16::from(flags), None, Timeout::new(timeout)?));
+            if sent.is_err() {
+                self.drafts.put_back(draft);
+            }
+            return Ok(sent?.is_some());
+        }
         let (message, made) = self.replies.message(value)?;
         let route = Route { lane: self.lane, number: self.number, flags: made | u16::from(flags), reply: None };
         Ok(self.replies.put(py, &message, route, Timeout::new(timeout)?)?.is_some())

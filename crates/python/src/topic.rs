@@ -5,7 +5,7 @@ use samemap_core::operation::Wanted;
 
 use crate::arguments::Timeout;
 use crate::drive::{check_open, drive, raise};
-use crate::loan::Loan;
+use crate::loan::{Borrowed, Lender, Loan};
 use crate::object::closing;
 use crate::outlet::{Outlet, WhenFull};
 use crate::pending::Pending;
@@ -138,7 +138,8 @@ impl Topic {
             return Err(outlet.too_large(length));
         }
         let held = outlet.hold(slf.py(), Timeout::new(timeout)?)?;
-        Ok(Loan::new(slf.unbind(), held, length))
+        let (codec, borrowed) = (outlet.codec.clone_ref(slf.py()), held.map_or(Borrowed::Nothing, Borrowed::Slot));
+        Ok(Loan::new(Lender::Topic(slf.unbind()), borrowed, codec, 0, length))
     }
 
     /// The last messages that are still there, copied, the oldest first.

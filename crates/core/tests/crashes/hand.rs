@@ -107,6 +107,37 @@ impl<'s> Hand<'s> {
         Some(seq)
     }
 
+    /// A place that is filled for as long as it takes; and what it will be.
+    pub(crate) fn lend(&mut self, length: usize) -> Option<(Grip, (Label, u64))> {
+        let (grip, label, job) = self.fill((0, 0), length)?;
+        Some((self.store.lend(grip, label, 1, self.me)?, (label, job)))
+    }
+
+    /// Sends what was lent, of which this process has views; if it may not be sent, it is still lent.
+    pub(crate) fn send(&mut self, lent: Grip, (label, job): (Label, u64)) -> Option<Taken> {
+        let filling = self.store.resume(lent, self.me).expect("it is its own");
+        self.store.label(filling, label, 1);
+        self.store.keep_views(filling, self.me);
+        match self.store.commit(&mut self.memory, 0, filling, self.me) {
+            Ok(seq) => {
+                ledger().committed(job);
+                self.store.announce(0, seq, false);
+                self.store.count_puts(self.me, 1, label.length);
+                Some(Taken { grip: filling, seq, job })
+            }
+            Err(_) => {
+                assert_eq!(self.store.lend(filling, label, 1, self.me), Some(lent));
+                None
+            }
+        }
+    }
+
+    /// Puts what it fills in place, if there is room, and has views of it.
+    pub(crate) fn put_in_place(&mut self, length: usize) -> Option<Taken> {
+        let (lent, filled) = self.lend(length)?;
+        self.send(lent, filled)
+    }
+
     /// Puts, asleep until there is room.
     pub(crate) fn put(&mut self, length: usize) -> u64 {
         loop {

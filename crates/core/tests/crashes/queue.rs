@@ -94,6 +94,14 @@ fn views_of_what_was_given_back(segment: &Segment) {
     assert_eq!(Hand::new(segment).give_back(leased(), true), Ended::Done);
 }
 
+/// This process has put a large one that it filled in place, and sees it still; another one waits behind it.
+fn views_of_what_was_lent(segment: &Segment) {
+    nothing(segment);
+    let mut hand = Hand::new(segment);
+    *LEASED.lock().expect("nobody panics with it") = Some(hand.put_in_place(LARGE).expect("there is room"));
+    hand.put_now(LARGE).expect("there is room");
+}
+
 /// Others have got and acknowledged what this process has views of: it was left to this process.
 fn views_of_what_is_done(segment: &Segment) {
     views_of_what_was_given_back(segment);
@@ -192,6 +200,27 @@ fn put_in_vain(segment: &Segment) {
     let filled = hand.fill((0, 0), LARGE).expect("there is room");
     (0..JOBS).for_each(|_| _ = hand.put_now(SMALL).expect("there is room"));
     assert_eq!(hand.commit(filled), None);
+}
+
+/// Fills messages in place, and sees them for a while.
+fn put_in_place(segment: &Segment) {
+    let mut hand = Hand::new(segment);
+    for length in [LARGE, SMALL] {
+        if let Some(put) = hand.put_in_place(length) {
+            hand.let_go(put.grip);
+        }
+    }
+}
+
+/// One that was filled in place and is given up, and one that may not be put by then.
+fn lend_in_vain(segment: &Segment) {
+    let mut hand = Hand::new(segment);
+    let (lent, _) = hand.lend(LARGE).expect("there is room");
+    hand.store.clear(lent, hand.me);
+    let (lent, filled) = hand.lend(LARGE).expect("there is room");
+    (0..JOBS).for_each(|_| _ = hand.put_now(SMALL).expect("there is room"));
+    assert!(hand.send(lent, filled).is_none());
+    hand.store.clear(lent, hand.me);
 }
 
 fn get_two(segment: &Segment) {
@@ -498,6 +527,10 @@ pub(crate) fn scenes() -> Vec<Scene> {
         scene("queue: put two large ones", nothing, put_two_large, bury_and_put, a_producer_goes_on),
         scene("queue: put many", nothing, put_many, put_many, a_producer_goes_on),
         scene("queue: put in vain", nothing, put_in_vain, bury, a_producer_goes_on),
+        scene("queue: put in place", nothing, put_in_place, bury_and_put, a_producer_goes_on),
+        scene("queue: lend in vain", nothing, lend_in_vain, bury, a_producer_goes_on),
+        scene("queue: get what its producer sees", views_of_what_was_lent, get_two, bury_and_put, views),
+        scene("queue: lease what its producer sees", views_of_what_was_lent, lease_and_end, bury_and_put, views),
         scene("queue: put where there is no room", large_ones, put_if_it_can, get_two, a_producer_goes_on),
         scene("queue: get small ones", small_ones, get_two, bury_and_get, go_on),
         scene("queue: get large ones", large_ones, get_two, bury_and_put, a_producer_goes_on),

@@ -4,7 +4,7 @@ use loom::sync::Arc;
 use loom::thread;
 use samemap_core::queue::{Ended, Grip};
 
-use super::{Hand, Line, OVER, bounded, join_all, line, shape};
+use super::{Hand, Line, OVER, Route, bounded, join_all, line, shape};
 use crate::drive::tag;
 
 /// Looks at a job once more, and lets go of it.
@@ -160,6 +160,38 @@ fn views_live_on_whoever_looks_at_the_job_before() {
             late.join().unwrap();
         }
         while keeper.get(&line).is_some() {}
+        line.is_as_new();
+    });
+}
+
+/// What was filled in place, and is seen by its producer, is freed once: by the one who is done with it last.
+#[test]
+fn what_its_producer_sees_is_freed_once() {
+    bounded(3, || {
+        let line = line(shape(1, 1, 2));
+        let mut producer = Hand::new(0);
+        let filling = producer.fill(&line, 9, Route::default()).unwrap();
+        let lent = line.store().lend(filling, line.jobs[filling.at].read(), 0, tag(0)).unwrap();
+        let filling = line.store().resume(lent, tag(0)).unwrap();
+        line.store().keep_views(filling, tag(0));
+        let seq = producer.commit(&line, 0, filling).unwrap();
+        let other = {
+            let line = Arc::clone(&line);
+            thread::spawn(move || {
+                let mut other = Hand::new(1);
+                line.order.point();
+                let got = other.win(&line);
+                line.order.point();
+                // Into what is free by now.
+                (got.is_some(), got.is_some() && other.put(&line, 10).is_ok())
+            })
+        };
+        line.order.point();
+        line.store().announce(0, seq, false);
+        look_and_let_go(&line, 0, filling);
+        let (got, is_anew) = other.join().unwrap();
+        assert!(got, "it counted before the other began");
+        assert_eq!(producer.get(&line).is_some_and(|(_, value)| value == 10), is_anew);
         line.is_as_new();
     });
 }
