@@ -106,6 +106,19 @@ macro_rules! word {
 word!(Word32, AtomicU32, u32, "32");
 word!(Word64, AtomicU64, u64, "64");
 
+impl Word64 {
+    /// Adds to a count that only this process writes, wrapping around; `alone`, if no other of its threads does meanwhile.
+    /// Relaxed: counts order nothing.
+    #[inline(always)]
+    pub(crate) fn add_own(&self, more: u64, alone: bool) {
+        if alone {
+            self.store(self.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+        } else {
+            self.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+}
+
 needs_kernel! {
     impl Word32 {
         /// The atomic inside, for the kernel to sleep on.

@@ -67,13 +67,12 @@ impl Publisher {
         self.tag.store(me.word(), Ordering::Relaxed);
     }
 
-    /// Counts so many messages of so many bytes in all.
+    /// Counts so many messages of so many bytes in all; `alone`, if no other thread of this process counts meanwhile.
     #[inline(always)]
-    pub(crate) fn count(&self, me: Tag, messages: u64, bytes: u64, now: u64) {
+    pub(crate) fn count(&self, me: Tag, messages: u64, bytes: u64, now: u64, alone: bool) {
         self.enter(me);
-        // Relaxed: counts, which order nothing. Added, not stored: threads of one process share the entry.
-        self.messages.fetch_add(messages, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.messages.add_own(messages, alone);
+        self.bytes.add_own(bytes, alone);
         self.last.store(now, Ordering::Relaxed);
     }
 

@@ -191,15 +191,19 @@ impl Subscriber {
         Some(self.cursor.load(Ordering::Acquire))
     }
 
-    /// Notes how far it has come, and with how many messages.
+    /// Notes how far it has come, and with how many messages; in a sequentially consistent exchange, if a bell is to be rung.
     #[inline(always)]
-    pub(crate) fn advance(&self, cursor: u64, received: u64, missed: u64) {
+    pub(crate) fn advance(&self, cursor: u64, received: u64, missed: u64, as_exchange: bool) {
         self.received.store(received, Ordering::Relaxed);
         if self.missed.load(Ordering::Relaxed) != missed {
             self.missed.store(missed, Ordering::Relaxed);
         }
         // Release [subscriber.cursor]: publishers who see it may write over what was read before.
-        self.cursor.store(cursor, Ordering::Release);
+        if as_exchange {
+            self.cursor.swap(cursor, Ordering::SeqCst);
+        } else {
+            self.cursor.store(cursor, Ordering::Release);
+        }
     }
 
     /// Counts a message that took so many nanoseconds.

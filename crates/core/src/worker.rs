@@ -96,35 +96,24 @@ impl Worker {
         self.tag.store(me.word(), Ordering::Relaxed);
     }
 
-    /// Adds to a count that only this process writes. Relaxed, as all of these: counts, which order nothing.
-    #[inline(always)]
-    fn add(count: &Word64, more: u64, alone: bool) {
-        if alone {
-            count.store(count.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
-        } else {
-            // Threads of one process share the entry.
-            count.fetch_add(more, Ordering::Relaxed);
-        }
-    }
-
     /// Counts jobs that were put; `alone`, if no other thread of this process counts meanwhile.
     #[inline(always)]
     pub(crate) fn count_puts(&self, me: Tag, jobs: u64, bytes: u64, alone: bool) {
         self.enter(me);
-        Self::add(&self.puts, jobs, alone);
-        Self::add(&self.bytes, bytes, alone);
+        self.puts.add_own(jobs, alone);
+        self.bytes.add_own(bytes, alone);
     }
 
     /// Counts jobs that were got; `alone`, likewise.
     #[inline(always)]
     pub(crate) fn count_gets(&self, me: Tag, jobs: u64, alone: bool) {
         self.enter(me);
-        Self::add(&self.gets, jobs, alone);
+        self.gets.add_own(jobs, alone);
     }
 
     /// Takes back that a job was got.
     pub(crate) fn uncount_get(&self, alone: bool) {
-        Self::add(&self.gets, u64::MAX, alone);
+        self.gets.add_own(u64::MAX, alone);
     }
 
     /// Counts a job that was got, and is done.

@@ -18,7 +18,7 @@ use samemap_core::storage::Storage;
 use samemap_core::tag::Tag;
 
 use crate::arguments::Timeout;
-use crate::drive::{check_open, drive, raise};
+use crate::drive::{COUNTS_ALONE, check_open, drive, raise};
 use crate::errors::in_file;
 use crate::exhaustion;
 use crate::frames::Hold;
@@ -158,8 +158,7 @@ impl Depot {
     pub(crate) fn store(&self) -> PyResult<Store<'_>> {
         let segment = self.segment();
         match self.storage.store(segment) {
-            // Whoever counts is attached to the interpreter, which lets only one thread be that, where it has a lock for it.
-            Ok(store) => Ok(store.alone(cfg!(not(Py_GIL_DISABLED)))),
+            Ok(store) => Ok(store.alone(COUNTS_ALONE)),
             Err(error) => Err(raise(segment, &error)),
         }
     }

@@ -30,6 +30,10 @@ pub(crate) fn raise(segment: &Segment, error: &Error) -> PyErr {
     errors::raise(error, segment.path())
 }
 
+/// Whether at most one thread of this process counts at a time: who counts is attached to the interpreter, which lets only one
+/// thread be that, where it has a lock for it.
+pub(crate) const COUNTS_ALONE: bool = cfg!(not(Py_GIL_DISABLED));
+
 /// Refuses a closed object.
 #[inline(always)]
 pub(crate) fn check_open(handle: &Handle) -> PyResult<()> {

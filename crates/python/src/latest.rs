@@ -58,7 +58,8 @@ impl Latest {
         check_open(&self.outlet.object.handle)?;
         let (segment, arrangement) = (self.outlet.segment(), &self.outlet.arrangement);
         let reader = Reader { py, segment, arrangement, reception: None };
-        let mut newest = self.outlet.channel()?.newest();
+        let channel = self.outlet.channel()?;
+        let mut newest = channel.newest();
         self.outlet.object.check()?;
         if newest < from {
             return Ok(None);
@@ -66,12 +67,12 @@ impl Latest {
         let mut patience = PATIENCE;
         while patience > 0 {
             let mut cursor = from;
-            if let Some(found) = reader.next(&mut cursor, topic::Wanted::Newest)? {
+            if let Some(found) = reader.next(&channel, &mut cursor, topic::Wanted::Newest)? {
                 self.seen.fetch_max(found.seq, Ordering::Relaxed);
                 return Ok(Some(found));
             }
             // Overwritten while it was read: there is a newer one by now, for the newest is never taken.
-            let now = self.outlet.channel()?.newest();
+            let now = channel.newest();
             patience = if now == newest { patience - 1 } else { PATIENCE };
             newest = now;
             py.check_signals()?;

@@ -18,7 +18,7 @@ use samemap_core::topic::{Channel, Damaged, Topic};
 
 use crate::arguments::Timeout;
 use crate::callback;
-use crate::drive::{drive, raise};
+use crate::drive::{COUNTS_ALONE, drive, raise};
 use crate::errors::in_file;
 use crate::exhaustion;
 use crate::object::Object;
@@ -127,7 +127,10 @@ impl Outlet {
     #[inline(always)]
     pub(crate) fn channel(&self) -> PyResult<Channel<'_>> {
         let segment = self.segment();
-        self.arrangement.channel(segment).map_err(|error| raise(segment, &error))
+        match self.arrangement.channel(segment) {
+            Ok(channel) => Ok(channel.alone(COUNTS_ALONE)),
+            Err(error) => Err(raise(segment, &error)),
+        }
     }
 
     pub(crate) fn when_full(&self) -> WhenFull {
@@ -155,16 +158,21 @@ impl Outlet {
 
     /// Takes a slot; `None` when there is none, and the policy is to drop.
     #[inline]
-    pub(crate) fn take(&self, py: Python<'_>, tag: Tag, timeout: Timeout) -> PyResult<Option<usize>> {
-        match self.try_take(tag)? {
+    pub(crate) fn take(
+        &self,
+        py: Python<'_>,
+        channel: &Channel<'_>,
+        tag: Tag,
+        timeout: Timeout,
+    ) -> PyResult<Option<usize>> {
+        match self.try_take(channel, tag)? {
             Some(slot) => Ok(Some(slot)),
             None => self.wait_to_take(py, tag, timeout),
         }
     }
 
     #[inline]
-    fn try_take(&self, tag: Tag) -> PyResult<Option<usize>> {
-        let channel = self.channel()?;
+    fn try_take(&self, channel: &Channel<'_>, tag: Tag) -> PyResult<Option<usize>> {
         let mut supply = self.supply.lock().unwrap_or_else(PoisonError::into_inner);
         supply.hope = supply.hope.max(self.hope.load(Ordering::Relaxed));
         let segment = self.segment();
@@ -181,7 +189,7 @@ impl Outlet {
         loop {
             let mut operation = Operation { offset: self.object.offset, wanted: Wanted::Room };
             let came = drive(py, &self.object.handle, timeout, &mut operation)?.is_some();
-            if let Some(slot) = self.try_take(tag)? {
+            if let Some(slot) = self.try_take(&self.channel()?, tag)? {
                 return Ok(Some(slot));
             }
             // Others were faster, perhaps again and again; or the segment is damaged, and another thread may mend it.
@@ -202,7 +210,7 @@ impl Outlet {
     pub(crate) fn hold(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Option<Held>> {
         let tag = self.object.tag()?;
         let handle = self.object.handle.again().map_err(|error| raise(self.segment(), &error))?;
-        let Some(slot) = self.take(py, tag, timeout)? else { return Ok(None) };
+        let Some(slot) = self.take(py, &self.channel()?, tag, timeout)? else { return Ok(None) };
         let held = Held { handle, arrangement: self.arrangement, tag, slot };
         if let Some(head) = self.channel()?.slots().get(slot) {
             head.note_held(now());
@@ -233,7 +241,8 @@ impl Outlet {
         channel.label(slot, tag, length, moment);
         match channel.commit(slot, self.hope.load(Ordering::Relaxed)) {
             Ok(seq) => {
-                self.hope.fetch_max(seq + 1, Ordering::Relaxed);
+                // A hint, which threads may overwrite for each other.
+                self.hope.store(seq + 1, Ordering::Relaxed);
                 Ok(seq)
             }
             Err(Damaged) => Err(damaged(self.segment())),
@@ -264,8 +273,8 @@ impl Outlet {
         if length > self.slot_size() {
             return Err(self.too_large(length));
         }
-        let Some(slot) = self.take(py, tag, timeout)? else { return Ok(0) };
         let channel = self.channel()?;
+        let Some(slot) = self.take(py, &channel, tag, timeout)? else { return Ok(0) };
         let written = self.write(py, slot, message).and_then(|()| self.object.check());
         let moment = now();
         let published = written.and_then(|()| self.commit(&channel, slot, tag, length, moment));
@@ -356,7 +365,7 @@ impl Outlet {
             }
             Ok(to - from)
         });
-        self.hope.fetch_max(hope, Ordering::Relaxed);
+        self.hope.store(hope, Ordering::Relaxed);
         channel.announce(hope.saturating_sub(1));
         match published.and_then(|published| published).map_err(|error| raise(segment, &error))? {
             usize::MAX => Err(damaged(segment)),

@@ -93,9 +93,8 @@ pub(crate) struct Reader<'a> {
 impl Reader<'_> {
     /// The first message from `cursor` on that can be had, or the newest.
     #[inline]
-    pub(crate) fn next(&self, cursor: &mut u64, wanted: Wanted) -> PyResult<Option<Found>> {
-        let channel = self.arrangement.channel(self.segment).map_err(|error| raise(self.segment, &error))?;
-        let found = channel.receive(cursor, wanted, |at, slot, label, seq| self.read(&channel, (at, slot), label, seq));
+    pub(crate) fn next(&self, channel: &Channel<'_>, cursor: &mut u64, wanted: Wanted) -> PyResult<Option<Found>> {
+        let found = channel.receive(cursor, wanted, |at, slot, label, seq| self.read(channel, (at, slot), label, seq));
         self.segment.check().map_err(|error| raise(self.segment, &error))?;
         found.map(|(seq, read)| read.map(|content| Found { seq, label: content.1, content: content.0 })).transpose()
     }

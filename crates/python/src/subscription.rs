@@ -13,7 +13,7 @@ use samemap_core::segment::Handle;
 use samemap_core::slot::MOST_PINS;
 use samemap_core::spin::Spin;
 use samemap_core::subscriber::Policy;
-use samemap_core::topic::{self, audience::Start};
+use samemap_core::topic::{self, Channel, audience::Start};
 
 use crate::arguments::Timeout;
 use crate::callback;
@@ -144,7 +144,8 @@ impl Subscription {
             // looks.
             Some(_) => {
                 self.join(state, Start::At(state.cursor))?;
-                self.note(state, None)
+                self.note(&self.outlet().channel()?, state, None);
+                Ok(())
             }
         }
     }
@@ -161,7 +162,8 @@ impl Subscription {
         let before = state.cursor;
         let reception = state.reception.as_ref();
         let reader = Reader { py, segment, arrangement: &outlet.arrangement, reception };
-        let found = reader.next(&mut state.cursor, self.wanted())?;
+        let channel = outlet.channel()?;
+        let found = reader.next(&channel, &mut state.cursor, self.wanted())?;
         let Some(found) = found else {
             state.gone += state.cursor.saturating_sub(before);
             return Ok(None);
@@ -170,17 +172,15 @@ impl Subscription {
         state.gone = 0;
         state.received += 1;
         state.missed += missed;
-        self.note(state, Some(&found))?;
+        self.note(&channel, state, Some(&found));
         Ok(Some(sample(outlet, py, found, missed)))
     }
 
     /// Lets monitors, and publishers who wait for it, know how far it has come.
     #[inline]
-    fn note(&self, state: &State, found: Option<&Found>) -> PyResult<()> {
-        let Some(reception) = &state.reception else { return Ok(()) };
-        let segment = self.handle.segment();
+    fn note(&self, channel: &Channel<'_>, state: &State, found: Option<&Found>) {
+        let Some(reception) = &state.reception else { return };
         let outlet = self.outlet();
-        let channel = outlet.arrangement.channel(segment).map_err(|error| raise(segment, &error))?;
         // Not for each of many: who waits for a slot is best woken for several.
         let stride = (outlet.arrangement.shape().slots as u64 / 8).max(1);
         let tell = self.policy == Policy::Block
@@ -191,7 +191,6 @@ impl Subscription {
         {
             channel.count_delay(reception.place, now().saturating_sub(found.label.published));
         }
-        Ok(())
     }
 
     /// Waits until there is a message to look for; false after the timeout.
@@ -516,7 +515,7 @@ impl Subscription {
         let mut state = self.state();
         self.settle(&mut state)?;
         let state = &mut *state;
-        let channel = outlet.arrangement.channel(segment).map_err(|error| raise(segment, &error))?;
+        let channel = outlet.channel()?;
         let most = rows.len().checked_div(each).unwrap_or(0);
         // Publishers who wait are let on before all is read.
         let often = (outlet.arrangement.shape().slots / 4).max(1);
@@ -544,12 +543,12 @@ impl Subscription {
             state.received += 1;
             done += 1;
             if done.is_multiple_of(often) {
-                self.note(state, None)?;
+                self.note(&channel, state, None);
             }
         }
         segment.check().map_err(|error| raise(segment, &error))?;
         if done > 0 {
-            self.note(state, None)?;
+            self.note(&channel, state, None);
             if let Some(reception) = &state.reception {
                 channel.count_delay(reception.place, now().saturating_sub(published));
             }

@@ -50,7 +50,7 @@ impl<'a> Channel<'a> {
         fence(Ordering::SeqCst);
         if let Start::History(_) = start {
             cursor = self.first(policy, cursor);
-            subscriber.advance(cursor, 0, 0);
+            subscriber.advance(cursor, 0, 0, false);
         }
         // For those who wait for subscribers.
         self.topic.room.ring();
@@ -103,9 +103,9 @@ impl<'a> Channel<'a> {
     #[inline(always)]
     pub fn advance(&self, place: usize, cursor: u64, received: u64, missed: u64, tell: bool) {
         if let Some(subscriber) = self.subscribers.get(place) {
-            subscriber.advance(cursor, received, missed);
+            subscriber.advance(cursor, received, missed, tell);
             if tell {
-                self.topic.room.ring();
+                self.topic.room.ring_behind_exchange();
             }
         }
     }
