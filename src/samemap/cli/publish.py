@@ -170,15 +170,20 @@ class Outlet:
         self._open(wait)
 
     def _open(self, wait: float | None) -> None:
-        if self._making is not None:
-            # Refuses one that was made with other numbers.
-            Topic(self._name, **self._making, **self._trust).close()
-        try:
-            self._channel = open_channel(self._name, self._trust, wait, "rw")
-        except FileNotFoundError as error:
-            if wait is None:
-                error.strerror = f"{error.strerror}, --create makes one of bytes"
-            raise
+        while True:
+            if self._making is not None:
+                # Refuses one that was made with other numbers.
+                Topic(self._name, **self._making, **self._trust).close()
+            try:
+                self._channel = open_channel(self._name, self._trust, wait, "rw")
+                break
+            except FileNotFoundError as error:
+                if self._making is not None:
+                    # Somebody has removed it in between: it is made again, like any that was removed.
+                    continue
+                if wait is None:
+                    error.strerror = f"{error.strerror}, --create makes one of bytes"
+                raise
         try:
             self.payloads = Payloads(self._channel, self._in_hex)
         except BaseException:
