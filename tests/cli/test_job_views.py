@@ -98,6 +98,15 @@ def test_a_worker_that_is_about_to_go_on_unless_it_is_stopped():
     assert told.cure == "pid 2 is stopped (SIGSTOP, or Ctrl-Z); kill -CONT 2 lets it go on"
 
 
+def test_a_service_that_nobody_calls_just_now():
+    server = CONSUMER._replace(puts=5)
+    (told,) = reasons(work("Service", workers=(PRODUCER, server)), 2)
+    assert [(keeper.pid, keeper.doing) for keeper in told.keepers] == [(1, "has called")]
+    assert told.because == "it is empty, and nobody calls just now"
+    (told,) = reasons(work("Service", workers=(server,)), 2)
+    assert (told.because, told.cure) == ("it is empty; nobody has called yet", "start a caller, or start it again")
+
+
 def test_a_service():
     told = reasons(work("Service", leased=1, jobs=(job(6),)), 1, 2)
     assert [(each.awaits, [keeper.pid for keeper in each.keepers]) for each in told] == [

@@ -84,19 +84,23 @@ def _for_room(scene: Scene, work: Workload, waiters: Iterable[Waiter], what: str
 
 def _for_job(scene: Scene, work: Workload, waiters: Iterable[Waiter], what: str) -> Reason:
     sleepers = _sleepers(scene, waiters)
-    producers = [worker for worker in work.workers if worker.puts]
-    alive = tuple(_putting(scene, worker) for worker in producers if worker.alive)
+    # What servers put are replies.
+    is_service = what == "a request"
+    producers = [worker for worker in work.workers if worker.puts and not (is_service and worker.gets)]
+    doing, puts, has_put = (
+        ("has called", "calls", "called") if is_service else ("has put some", "puts anything", "put anything")
+    )
+    alive = tuple(_active(scene, worker, doing) for worker in producers if worker.alive)
     because = "it is empty"
     if work.is_shut_down:
         return Reason(what, sleepers, (), f"{because}, and shut down", "none is needed: it is about to end")
     if work.leased:
         because += f"; {work.leased} are in hands, and come back if those die"
     if alive:
-        return Reason(
-            what, sleepers, alive, f"{because}, and nobody puts anything just now", cure_for(alive, has=False)
-        )
-    because += "; no producer is alive" if producers else "; nobody has put anything yet"
-    return Reason(what, sleepers, (), because, "start a producer, or start it again")
+        return Reason(what, sleepers, alive, f"{because}, and nobody {puts} just now", cure_for(alive, has=False))
+    who = "caller" if is_service else "producer"
+    because += f"; no {who} is alive" if producers else f"; nobody has {has_put} yet"
+    return Reason(what, sleepers, (), because, f"start a {who}, or start it again")
 
 
 def _for_the_end(scene: Scene, work: Workload, waiters: Iterable[Waiter]) -> Reason:
@@ -143,10 +147,6 @@ def _leasing(scene: Scene, work: Workload) -> tuple[Keeper, ...]:
 
 def _taking(scene: Scene, worker: Worker) -> Keeper:
     return _active(scene, worker, "takes jobs, slower than they come")
-
-
-def _putting(scene: Scene, worker: Worker) -> Keeper:
-    return _active(scene, worker, "has put some")
 
 
 def _active(scene: Scene, worker: Worker, doing: str) -> Keeper:
