@@ -4,7 +4,7 @@ use std::{mem, thread};
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyString, PyTuple};
 
 unsafe extern "C-unwind" {
     /// As pyo3 has it, but for being one that may not return: there it is declared so that this aborts the process.
@@ -13,12 +13,24 @@ unsafe extern "C-unwind" {
 }
 
 unsafe extern "C-unwind" {
-    /// As above, with named arguments.
-    #[link_name = "PyObject_Call"]
-    fn call_named(
+    /// As above, with the arguments in a row, and the names of the last of them in a tuple: nothing is made for the call.
+    ///
+    /// Source: the C API of Python, "Vectorcall API": in the stable ABI from 3.12 on, and the same function in 3.11.
+    #[link_name = "PyObject_Vectorcall"]
+    fn call_in_row(
         callable: *mut ffi::PyObject,
-        arguments: *mut ffi::PyObject,
-        named: *mut ffi::PyObject,
+        arguments: *const *mut ffi::PyObject,
+        count: usize,
+        names: *mut ffi::PyObject,
+    ) -> *mut ffi::PyObject;
+
+    /// The method of that name of the first of the arguments, called with the others.
+    #[link_name = "PyObject_VectorcallMethod"]
+    fn call_method_in_row(
+        name: *mut ffi::PyObject,
+        arguments: *const *mut ffi::PyObject,
+        count: usize,
+        names: *mut ffi::PyObject,
     ) -> *mut ffi::PyObject;
 }
 
@@ -48,15 +60,19 @@ pub(crate) fn call<'py>(callable: &Bound<'py, PyAny>, arguments: &Bound<'py, PyT
     unsafe { Bound::from_owned_ptr_or_err(callable.py(), found) }
 }
 
-/// As [`call`], with named arguments.
-pub(crate) fn call_with<'py>(
+/// As [`call`], with arguments of which the last ones are `named`.
+pub(crate) fn call_with<'py, const N: usize>(
     callable: &Bound<'py, PyAny>,
-    arguments: &Bound<'py, PyTuple>,
-    named: &Bound<'py, PyDict>,
+    arguments: [&Bound<'py, PyAny>; N],
+    named: Option<&Bound<'py, PyTuple>>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let names = named.map_or(std::ptr::null_mut(), |named| named.as_ptr());
+    let count = N.saturating_sub(named.map_or(0, PyTupleMethods::len));
+    let arguments = arguments.map(|argument| argument.as_ptr());
     let stay = Stay;
-    // SAFETY: an object, a tuple and a dict, which live through the call; the interpreter is attached.
-    let found = unsafe { call_named(callable.as_ptr(), arguments.as_ptr(), named.as_ptr()) };
+    // SAFETY: an object, as many objects as there are, and null or a tuple of names for the last of them, all of which live
+    // through the call; the interpreter is attached.
+    let found = unsafe { call_in_row(callable.as_ptr(), arguments.as_ptr(), count, names) };
     mem::forget(stay);
     // SAFETY: a new reference, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(callable.py(), found) }
@@ -66,7 +82,13 @@ pub(crate) fn call_with<'py>(
 pub(crate) fn method<'py>(
     object: &Bound<'py, PyAny>,
     name: &Bound<'py, PyString>,
-    argument: impl IntoPyObject<'py>,
+    argument: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    call(&object.getattr(name)?, &PyTuple::new(object.py(), [argument])?)
+    let arguments = [object.as_ptr(), argument.as_ptr()];
+    let stay = Stay;
+    // SAFETY: a string and two objects, which live through the call; the interpreter is attached.
+    let found = unsafe { call_method_in_row(name.as_ptr(), arguments.as_ptr(), arguments.len(), std::ptr::null_mut()) };
+    mem::forget(stay);
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(object.py(), found) }
 }

@@ -486,7 +486,7 @@ impl Depot {
         if is_pickle && flags & PLAIN != 0 {
             return pickling::loads(&bytes).map(Bound::unbind);
         }
-        crate::callback::method(self.codec.bind(py), pyo3::intern!(py, "decode"), bytes).map(Bound::unbind)
+        crate::callback::method(self.codec.bind(py), pyo3::intern!(py, "decode"), &bytes).map(Bound::unbind)
     }
 
     /// Waits until it is worth to look for a job once more; says whether that is for the last time.

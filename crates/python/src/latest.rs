@@ -85,7 +85,8 @@ impl Latest {
         match found.content {
             Content::Copied(bytes) if self.is_raw => Ok(bytes.into_any()),
             Content::Copied(bytes) => {
-                Ok(callback::method(self.outlet.codec.bind(py), pyo3::intern!(py, "decode"), bytes)?.unbind())
+                Ok(callback::method(self.outlet.codec.bind(py), pyo3::intern!(py, "decode"), bytes.bind(py).as_any())?
+                    .unbind())
             }
             // Only subscriptions pin.
             Content::Pinned { .. } => Err(raise(self.outlet.segment(), &Error::Closed)),

@@ -131,7 +131,7 @@ pub(crate) struct Draft {
 impl Draft {
     /// Keeps the frame from being written to, as far as that can be done: others read it.
     pub(crate) fn seal(&self, py: Python<'_>) -> PyResult<()> {
-        callback::method(self.codec.bind(py), intern!(py, "seal"), &self.frame).map(drop)
+        callback::method(self.codec.bind(py), intern!(py, "seal"), self.frame.bind(py)).map(drop)
     }
 }
 

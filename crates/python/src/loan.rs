@@ -70,7 +70,7 @@ impl Loan {
     }
 
     fn seal(&self, py: Python<'_>, frame: &Py<PyAny>) -> PyResult<()> {
-        callback::method(self.codec.bind(py), intern!(py, "seal"), frame).map(drop)
+        callback::method(self.codec.bind(py), intern!(py, "seal"), frame.bind(py)).map(drop)
     }
 }
 
@@ -104,7 +104,7 @@ impl Loan {
             // What is dropped is written somewhere, too.
             None => PyByteArray::new_with(py, self.length, |_| Ok(()))?.into_any().unbind(),
         };
-        let frame = callback::method(self.codec.bind(py), intern!(py, "frame"), buffer)?.unbind();
+        let frame = callback::method(self.codec.bind(py), intern!(py, "frame"), buffer.bind(py))?.unbind();
         let job = match (&self.lender, job) {
             (Lender::Call { drafts, .. }, Some(lent)) => {
                 drafts.add(lent, frame.clone_ref(py), self.codec.clone_ref(py));

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::callback;
 
@@ -30,10 +30,13 @@ pub(crate) enum Pickled<'py> {
     Parts(Bound<'py, PyAny>),
 }
 
-/// A list for buffers, and the named arguments that have it filled: made once, because that takes as long as a small pickle.
+/// A list for buffers, and the arguments that have it filled: made once, because that takes as long as a small pickle.
 struct Collector {
     buffers: Py<PyList>,
-    named: Py<PyDict>,
+    protocol: Py<PyAny>,
+    append: Py<PyAny>,
+    /// The names of these two.
+    named: Py<PyTuple>,
 }
 
 /// The one that is not in use. Pickling can run any code, which may pickle in turn: that makes one of its own.
@@ -41,10 +44,11 @@ static SPARE: Mutex<Option<Collector>> = Mutex::new(None);
 
 impl Collector {
     fn new(py: Python<'_>) -> PyResult<Self> {
-        let (buffers, named) = (PyList::empty(py), PyDict::new(py));
-        named.set_item(pyo3::intern!(py, "protocol"), 5)?;
-        named.set_item(pyo3::intern!(py, "buffer_callback"), buffers.getattr(pyo3::intern!(py, "append"))?)?;
-        Ok(Self { buffers: buffers.unbind(), named: named.unbind() })
+        let buffers = PyList::empty(py);
+        let append = buffers.getattr(pyo3::intern!(py, "append"))?.unbind();
+        let named = PyTuple::new(py, [pyo3::intern!(py, "protocol"), pyo3::intern!(py, "buffer_callback")])?;
+        let protocol = 5_u8.into_pyobject(py)?.into_any().unbind();
+        Ok(Self { buffers: buffers.unbind(), protocol, append, named: named.unbind() })
     }
 
     fn take(py: Python<'_>) -> PyResult<Self> {
@@ -66,19 +70,19 @@ pub(crate) fn dumps<'py>(value: &Bound<'py, PyAny>) -> PyResult<Pickled<'py>> {
     let py = value.py();
     let collector = Collector::take(py)?;
     let dumps = function(py, &DUMPS, "pickle", "dumps")?;
-    let pickled = callback::call_with(dumps, &PyTuple::new(py, [value])?, collector.named.bind(py))?;
+    let Collector { protocol, append, named, .. } = &collector;
+    let pickled = callback::call_with(dumps, [value, protocol.bind(py), append.bind(py)], Some(named.bind(py)))?;
     let pickled = pickled.cast_into_exact::<PyBytes>()?;
     if collector.buffers.bind(py).is_empty() {
         collector.give_back();
         return Ok(Pickled::Plain(pickled));
     }
     let joined = function(py, &JOINED, "samemap.pickles", "joined")?;
-    let parts = PyTuple::new(py, [pickled.as_any(), collector.buffers.bind(py).as_any()])?;
-    callback::call(joined, &parts).map(Pickled::Parts)
+    callback::call_with(joined, [pickled.as_any(), collector.buffers.bind(py).as_any()], None).map(Pickled::Parts)
 }
 
 /// Brings an object back from a pickle without buffers beside it.
 pub(crate) fn loads<'py>(pickle: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = pickle.py();
-    callback::call(function(py, &LOADS, "pickle", "loads")?, &PyTuple::new(py, [pickle])?)
+    callback::call_with(function(py, &LOADS, "pickle", "loads")?, [pickle], None)
 }

@@ -89,7 +89,7 @@ impl Sample {
     }
 
     fn convert<'py>(&self, py: Python<'py>, how: &Bound<'py, pyo3::types::PyString>) -> PyResult<Bound<'py, PyAny>> {
-        callback::method(self.codec.bind(py), how, self.content(false)?)
+        callback::method(self.codec.bind(py), how, self.content(false)?.bind(py))
     }
 }
 
