@@ -398,6 +398,9 @@ impl<'a> Store<'a> {
             // line is the consumer's from here on.
             job.change(grip.state, grip.state.ready());
         }
+        if lane == 0 {
+            self.drop_what_came_too_late(me);
+        }
         Ok(seq)
     }
 

@@ -87,6 +87,8 @@ impl<'a> Store<'a> {
             // Whoever made it ready may have died before it told of that.
             self.tell_ready(caller.tag);
         }
+        // Likewise whoever shut it, or put a job meanwhile.
+        self.drop_what_came_too_late(caller.tag);
     }
 
     /// Whether a ready job is found by looking at all of them only.
