@@ -1,6 +1,7 @@
 //! Queues: producers against consumers, sleeping, leases and who keeps what was leased, the end, replies, and the dead.
 
 mod burying;
+mod counting;
 mod ending;
 mod keeping;
 mod leasing;
