@@ -21,7 +21,7 @@ use crate::putting::Putting;
 use crate::segment::Segment;
 use crate::small::Got;
 use crate::view::{Message, Source};
-use crate::workload::{JobRow, TotalsRow, WorkerRow};
+use crate::workload::{JobRow, LeaseRow, TotalsRow, WorkerRow};
 
 /// Jobs from many to many; `samemap.Queue` adds names, codecs and more.
 #[pyclass(subclass, frozen, weakref, module = "samemap._core")]
@@ -553,6 +553,10 @@ impl Queue {
 
     fn _jobs(&self) -> PyResult<Vec<JobRow>> {
         self.depot.job_rows()
+    }
+
+    fn _leases(&self) -> PyResult<Vec<LeaseRow>> {
+        self.depot.lease_rows()
     }
 
     fn _workers(&self) -> PyResult<Vec<WorkerRow>> {
