@@ -180,36 +180,42 @@ impl Worker {
         self.done.load(Ordering::Acquire)
     }
 
-    /// What it says.
-    pub fn work(&self) -> Work {
+    /// Whose it is, and how many jobs that one has got and not said to be done.
+    pub(crate) fn open(&self) -> (Option<Tag>, i64) {
         /// Nobody enters so often.
         const TURNS: usize = 8;
+        // Acquire [worker.tag]
         let mut seen = self.tag.load(Ordering::Acquire);
-        for _ in 1..TURNS {
-            let work = self.work_of(seen);
+        let mut open = 0;
+        for _ in 0..TURNS {
+            // Who has not noted yet what was before has counted nothing, either.
+            open = if seen & Tag::MARK == 0 { self.open_now() } else { 0 };
             // All of it is of that participant, unless there is another one by now.
             fence(Ordering::Acquire);
+            // Acquire [worker.tag]
             let now = self.tag.load(Ordering::Acquire);
             if now == seen {
-                return work;
+                break;
             }
             seen = now;
         }
-        self.work_of(seen)
+        (Tag::read(seen), open)
     }
 
-    fn work_of(&self, word: u32) -> Work {
+    fn open_now(&self) -> i64 {
         // Acquire [worker.before]: who sees what a later one has noted sees that there is one.
         let [gets_before, done_before] = [0, 1].map(|at: usize| self.before[at].load(Ordering::Acquire));
         // Before what was got: so none looks done that was got later.
-        let done = self.done();
-        let [puts, bytes, gets, acknowledged, returned, leases] =
-            [&self.puts, &self.bytes, &self.gets, &self.acknowledged, &self.returned, &self.leases]
+        let done = self.done().wrapping_sub(done_before).cast_signed();
+        self.gets.load(Ordering::Relaxed).wrapping_sub(gets_before).cast_signed().wrapping_sub(done)
+    }
+
+    /// What it says.
+    pub fn work(&self) -> Work {
+        let (tag, open) = self.open();
+        let [puts, bytes, gets, done, acknowledged, returned, leases] =
+            [&self.puts, &self.bytes, &self.gets, &self.done, &self.acknowledged, &self.returned, &self.leases]
                 .map(|word| word.load(Ordering::Relaxed));
-        let open =
-            gets.wrapping_sub(gets_before).cast_signed().wrapping_sub(done.wrapping_sub(done_before).cast_signed());
-        // Who has not noted yet what was before has counted nothing, either.
-        let open = if word & Tag::MARK == 0 { open } else { 0 };
-        Work { tag: Tag::read(word), puts, bytes, gets, done, acknowledged, returned, leases, open }
+        Work { tag, puts, bytes, gets, done, acknowledged, returned, leases, open }
     }
 }

@@ -232,9 +232,10 @@ impl<'a> Store<'a> {
         for _ in 0..TURNS {
             let said = self.said_done();
             // The kernel is asked only about those with whom it matters.
-            let open = self.work().filter(|work| work.open != 0 && work.tag.is_some_and(counts));
+            let open =
+                self.workers.iter().map(Worker::open).filter(|(tag, open)| *open != 0 && tag.is_some_and(counts));
             // Read from memory that others write.
-            let open = open.fold(0, |sum: i64, work| sum.saturating_add(work.open));
+            let open = open.fold(0, |sum: i64, (_, open)| sum.saturating_add(open));
             fence(Ordering::Acquire);
             // One may have been got where it was looked already, and said to be done where it was not yet: it would hide another
             // one. More than there are does no harm: whoever says that one is done tells those who wait.

@@ -235,7 +235,7 @@ fn one_who_waits_until_all_is_done_is_told() {
 /// Nothing is done before what was won in one step is counted, and then said to be done.
 #[test]
 fn what_is_won_counts_until_it_is_done() {
-    bounded(3, || {
+    bounded(2, || {
         let line = line(Shape { workers: 3, ..shape(2, 2, 0) });
         let mut producer = Hand::new(0);
         producer.put(&line, 1).unwrap();
