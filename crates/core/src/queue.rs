@@ -473,6 +473,14 @@ impl<'a> Store<'a> {
         }
     }
 
+    /// As [`is_full`](Self::is_full), for one who only reads.
+    pub fn looks_full(&self, lane: usize) -> bool {
+        // Acquire [lane.head]
+        let head = self.lanes[lane].head().load(Ordering::Acquire);
+        let (_, taken, _) = self.look_from(lane, head);
+        self.ring(lane).newest() >= taken.saturating_add(self.most(lane) as u64).saturating_sub(1)
+    }
+
     /// Whether a job of `blocks` blocks could be put into the lane.
     pub fn is_room(&self, lane: usize, blocks: usize) -> bool {
         !self.is_full(lane) && self.jobs.iter().any(|job| job.state().phase() == Phase::Free) && self.has_run(blocks)

@@ -451,8 +451,7 @@ impl Queue {
     fn full(&self) -> PyResult<bool> {
         self.depot.check_open()?;
         let store = self.depot.store()?;
-        let full =
-            if self.depot.segment().is_writable() { store.is_full(0) } else { store.depth() >= store.shape().maxsize };
+        let full = if self.depot.segment().is_writable() { store.is_full(0) } else { store.looks_full(0) };
         self.depot.object.check()?;
         Ok(full)
     }
