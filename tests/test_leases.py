@@ -151,6 +151,18 @@ class TestGivingBack:
             assert queue.get() == 1
             assert set(queue.get_many(9)) == {"more"}
 
+    def test_who_only_reads_is_told_the_same(self) -> None:
+        with Queue("jobs", maxsize=4) as queue, Queue.open("jobs", mode="r") as monitor:
+            queue.put_many(range(4))
+            jobs = [queue.lease() for _ in range(4)]
+            queue.put_many(range(2))
+            for job in jobs:
+                job.give_back()
+            # Those that came back wait beside the others, and take nobody's room.
+            assert (monitor.qsize(), monitor.full(), queue.full()) == (6, False, False)
+            queue.put_many(range(2))
+            assert (monitor.qsize(), monitor.full(), queue.full()) == (8, True, True)
+
 
 class TestDeadLetters:
     def test_after_so_many_attempts(self) -> None:

@@ -7,7 +7,7 @@ from ._core import Service as Compiled
 from .errors import SegmentMismatch
 from .replies import Note, ReplyCodec
 from .segments import STATE, Coded, called_by_file, fields_of, is_ours
-from .workload import Lease, ServiceClient, ServiceStats, ServiceWorker
+from .workload import ServiceClient, ServiceStats, ServiceWorker, told_apart
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
@@ -89,7 +89,7 @@ class ServiceObject(Coded, Compiled):
             (0, 0, 10)
         """
         *_, held, _, _, free = self._totals()
-        leases, orphaned = self._leases()
+        leases, orphaned = told_apart(self._leases(), self._segment)
         taken = [(gets, done) for _, _, gets, done, _, _ in self._workers()]
         return ServiceStats(
             depth=self.qsize(),
@@ -123,7 +123,7 @@ class ServiceObject(Coded, Compiled):
             ...     [(found.participant.pid == os.getpid(), found.serving) for found in service.workers()]
             [(True, True)]
         """
-        (leases, orphaned), serving = self._leases(), self._serving()
+        (leases, orphaned), serving = told_apart(self._leases(), self._segment), self._serving()
         counts = {tag: (gets, done) for tag, _, gets, done, _, _ in self._workers() if tag}
         for someone in self._segment.participants():
             if someone.alive and someone.pid in serving:
@@ -160,20 +160,6 @@ class ServiceObject(Coded, Compiled):
     def _serving(self) -> set[int]:
         """Return the pids of those who serve, as they see themselves."""
         return presence.serving(self._segment.fileno())
-
-    def _leases(self) -> tuple[dict[int, list[Lease]], dict[int, list[Lease]]]:
-        """Return the requests in the hands of living workers, by tag; and in those of dead ones."""
-        leases: dict[int, list[Lease]] = {}
-        for _, seq, state, tag, attempt, _, _, taken, _, lane in self._jobs():
-            if state == "leased" and lane == 0:
-                leases.setdefault(tag, []).append(Lease(seq, attempt, taken))
-        # Who only reads cannot take them from the dead; but that they are dead is known to everybody.
-        orphaned = {tag: leases.pop(tag) for tag in list(leases) if not self._is_alive(tag)}
-        return leases, orphaned
-
-    def _is_alive(self, tag: int) -> bool:
-        who = self._segment.describe(tag)
-        return who is not None and who.alive
 
     def _roles(self) -> dict[int, str]:
         serving = self._serving()

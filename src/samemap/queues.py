@@ -8,7 +8,7 @@ from operator import index
 from . import aio, codecs, loans, opening
 from ._core import Queue as Compiled
 from .segments import STATE, Coded, called_by_file, fields_of, is_ours
-from .workload import Lease, QueueStats, Worker
+from .workload import QueueStats, Worker, told_apart
 
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
@@ -523,12 +523,9 @@ class Queue(Coded, Compiled):
             >>> [(found.puts, found.gets, [lease.seq for lease in found.leases]) for found in queue.workers()]
             [(1, 1, [1])]
         """
-        leases: dict[int, list[Lease]] = {}
-        for _, seq, state, tag, attempt, _, _, taken, _, _ in self._jobs():
-            if state == "leased":
-                leases.setdefault(tag, []).append(Lease(seq, attempt, taken))
+        leases, orphaned = told_apart(self._leases(), self._segment)
         return [
-            Worker(self._segment.describe(tag), *counts, tuple(leases.get(tag, ())))
+            Worker(self._segment.describe(tag), *counts, tuple(leases.get(tag, ())), tuple(orphaned.get(tag, ())))
             for tag, *counts in self._workers()
             if tag
         ]
@@ -546,10 +543,12 @@ class Queue(Coded, Compiled):
             >>> stats.depth, stats.puts, stats.leased, stats.maxsize
             (1, 1, 0, 10)
         """
-        puts, gets, done, returned, size, depth, leased, held, dead, _, free = self._totals()
+        puts, gets, done, returned, size, depth, _, held, dead, _, free = self._totals()
+        leases, orphaned = told_apart(self._leases(), self._segment)
         return QueueStats(
             depth=depth,
-            leased=leased,
+            leased=sum(map(len, leases.values())),
+            orphaned=sum(map(len, orphaned.values())),
             held=held,
             dead=dead,
             puts=puts,

@@ -7,9 +7,11 @@ from .records import Record
 # Not from typing, whose import alone costs as much as the interpreter's own start.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ._core import Participant
+    from collections.abc import Iterable
 
-__all__ = ["Lease", "QueueStats", "ServiceClient", "ServiceStats", "ServiceWorker", "Worker"]
+    from ._core import Participant, Segment
+
+__all__ = ["Lease", "QueueStats", "ServiceClient", "ServiceStats", "ServiceWorker", "Worker", "told_apart"]
 
 
 class QueueStats(Record):
@@ -17,7 +19,9 @@ class QueueStats(Record):
 
     Attributes:
         depth: Jobs that wait for a worker.
-        leased: Jobs in the hands of workers that have not acknowledged them.
+        leased: Jobs in the hands of living workers that have not acknowledged them.
+        orphaned: Jobs in the hands of dead ones, until they come back: who takes or waits sees to that, who only reads
+            cannot.
         held: Jobs that are done, and of whose messages a view still lives.
         dead: Dead letters.
         puts: How many jobs were put.
@@ -35,6 +39,7 @@ class QueueStats(Record):
 
     depth: int
     leased: int
+    orphaned: int
     held: int
     dead: int
     puts: int
@@ -75,6 +80,7 @@ class Worker(Record):
         returned: How many it has given back.
         bytes: How many bytes the messages had that it has put.
         leases: What it has in its hands.
+        orphaned: What it had in its hands when it died, until that comes back.
     """
 
     participant: Participant | None
@@ -84,6 +90,7 @@ class Worker(Record):
     returned: int
     bytes: int
     leases: tuple[Lease, ...]
+    orphaned: tuple[Lease, ...]
 
 
 class ServiceStats(Record):
@@ -153,3 +160,24 @@ class ServiceClient(Record):
     participant: Participant | None
     calls: int
     bytes: int
+
+
+def told_apart(
+    rows: Iterable[tuple[int, int, int, float]], segment: Segment
+) -> tuple[dict[int, list[Lease]], dict[int, list[Lease]]]:
+    """Tell what the living have in their hands apart from what the dead had.
+
+    Args:
+        rows: Who has what: a tag, the number of a job, which attempt it is, and since when.
+        segment: Where they live.
+
+    Returns:
+        The leases of the living, by tag; and those of the dead. Who only reads cannot take them from the dead, but
+        that they are dead is known to everybody.
+    """
+    leases: dict[int, list[Lease]] = {}
+    for tag, *lease in rows:
+        leases.setdefault(tag, []).append(Lease(*lease))
+    found = {tag: segment.describe(tag) for tag in leases}
+    orphaned = {tag: leases.pop(tag) for tag, who in found.items() if who is None or not who.alive}
+    return leases, orphaned

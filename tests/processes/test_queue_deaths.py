@@ -9,6 +9,7 @@ import time
 import zlib
 
 import pytest
+from isolated import until
 from workers import Worker, workers
 
 from samemap import Empty, Full, LeaseLost, Queue, ShutDown
@@ -273,6 +274,24 @@ class TestProducers:
                 stopped.resume()
                 assert not any(worker.answers(0) for worker in some), [w.answer() for w in some if w.answers(0)]
 
+    def test_who_only_reads_sees_what_the_dead_had(self) -> None:
+        with Queue("jobs") as jobs, workers(2, "jobs = Queue('jobs')") as (dead, living):
+            jobs.put_many("abc")
+            for worker in (dead, living):
+                worker.do("job = jobs.lease()")
+            with Queue.open("jobs", mode="r") as monitor:
+                assert (monitor.stats().leased, monitor.stats().orphaned) == (2, 0)
+                dead.killed()
+                # Nobody has looked after it yet.
+                assert (monitor.stats().leased, monitor.stats().orphaned, monitor.qsize()) == (1, 1, 1)
+                found = {who.participant.pid: who for who in monitor.workers() if who.participant}
+                assert ([lease.seq for lease in found[dead.pid].orphaned], found[dead.pid].leases) == ([1], ())
+                assert ([lease.seq for lease in found[living.pid].leases], found[living.pid].orphaned) == ([2], ())
+                # Who takes a job does.
+                until(lambda: (jobs.lease(60).give_back(), monitor.stats().orphaned == 0)[1], "the job of the dead one")
+                assert (monitor.stats().leased, monitor.qsize()) == (1, 2)
+                assert [who.orphaned for who in monitor.workers()] == [()] * len(monitor.workers())
+
     def test_dead_ones_are_told_of(self) -> None:
         with Queue("jobs") as jobs, workers(1, "jobs = Queue('jobs')") as (worker,):
             worker.do("jobs.put_many('abc'); job = jobs.lease()")
@@ -280,7 +299,8 @@ class TestProducers:
             (found,) = jobs.workers()
             assert found.participant is not None
             assert (found.participant.pid, found.participant.alive) == (worker.pid, False)
-            assert (found.puts, found.gets, [lease.seq for lease in found.leases]) == (3, 1, [1])
+            assert (found.puts, found.gets, found.leases) == (3, 1, ())
+            assert [lease.seq for lease in found.orphaned] == [1]
             got: list[str] = []
             while len(got) < 3:
                 got += jobs.get_many(9, 60)

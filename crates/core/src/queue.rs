@@ -399,6 +399,9 @@ impl<'a> Store<'a> {
             // line is the consumer's from here on.
             job.change(grip.state, grip.state.ready());
         }
+        if lane == 0 {
+            self.drop_what_came_too_late(me);
+        }
         Ok(seq)
     }
 
@@ -469,6 +472,14 @@ impl<'a> Store<'a> {
             let _ = self.look(lane);
             is_full()
         }
+    }
+
+    /// As [`is_full`](Self::is_full), for one who only reads.
+    pub fn looks_full(&self, lane: usize) -> bool {
+        // Acquire [lane.head]
+        let head = self.lanes[lane].head().load(Ordering::Acquire);
+        let (_, taken, _) = self.look_from(lane, head);
+        self.ring(lane).newest() >= taken.saturating_add(self.most(lane) as u64).saturating_sub(1)
     }
 
     /// Whether a job of `blocks` blocks could be put into the lane.

@@ -3,7 +3,7 @@
 //! A participant counts in the entry that has the number of its place in the roster. Who gets that place next counts on
 //! from there, so that the sums over all entries only ever grow.
 
-use crate::atomic::{Ordering, Word32, Word64};
+use crate::atomic::{Ordering, Word32, Word64, fence, yield_now};
 use crate::layout::shared;
 use crate::tag::Tag;
 
@@ -14,7 +14,7 @@ shared! {
         puts: Word64,
         /// Bytes of them.
         bytes: Word64,
-        /// The tag of the participant.
+        /// The tag of the participant; marked until it has noted what was `before`.
         tag: Word32,
         /// Zeros.
         reserved: Word32,
@@ -83,17 +83,38 @@ impl Worker {
 
     #[inline(always)]
     fn enter(&self, me: Tag) {
-        if self.tag.load(Ordering::Relaxed) != me.word() {
+        // Acquire [worker.tag]: what is counted from here on comes after what was counted before was noted.
+        if self.tag.load(Ordering::Acquire) != me.word() {
             self.enter_anew(me);
         }
     }
 
+    /// Notes what was counted before, once for each participant: of its threads one does so, behind a mark, and the others wait
+    /// until it has. To note it twice would be to forget what was counted in between.
     #[cold]
     fn enter_anew(&self, me: Tag) {
-        for (word, now) in self.before.iter().zip([&self.gets, &self.done]) {
-            word.store(now.load(Ordering::Relaxed), Ordering::Relaxed);
+        /// It takes two stores; so it is not a thread of this process that has left the mark, but damage.
+        const LONG: u32 = 1 << 16;
+        let (mut turns, marked) = (0, me.word() | Tag::MARK);
+        loop {
+            // Acquire [worker.tag]
+            let seen = self.tag.load(Ordering::Acquire);
+            if seen == me.word() {
+                return;
+            }
+            if seen == marked && turns < LONG {
+                turns += 1;
+                yield_now();
+            } else if self.tag.compare_exchange(seen, marked, Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+                break;
+            }
         }
-        self.tag.store(me.word(), Ordering::Relaxed);
+        for (word, now) in self.before.iter().zip([&self.gets, &self.done]) {
+            // Release [worker.before]
+            word.store(now.load(Ordering::Relaxed), Ordering::Release);
+        }
+        // Release [worker.tag]
+        self.tag.store(me.word(), Ordering::Release);
     }
 
     /// Counts jobs that were put; `alone`, if no other thread of this process counts meanwhile.
@@ -142,15 +163,48 @@ impl Worker {
         self.returned.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How many jobs it says are done. What was got before that is seen after it, whoever got it.
+    pub(crate) fn done(&self) -> u64 {
+        // Acquire [worker.done]
+        self.done.load(Ordering::Acquire)
+    }
+
+    /// Whose it is, and how many jobs that one has got and not said to be done.
+    pub(crate) fn open(&self) -> (Option<Tag>, i64) {
+        /// Nobody enters so often.
+        const TURNS: usize = 8;
+        // Acquire [worker.tag]
+        let mut seen = self.tag.load(Ordering::Acquire);
+        let mut open = 0;
+        for _ in 0..TURNS {
+            // Who has not noted yet what was before has counted nothing, either.
+            open = if seen & Tag::MARK == 0 { self.open_now() } else { 0 };
+            // All of it is of that participant, unless there is another one by now.
+            fence(Ordering::Acquire);
+            // Acquire [worker.tag]
+            let now = self.tag.load(Ordering::Acquire);
+            if now == seen {
+                break;
+            }
+            seen = now;
+        }
+        (Tag::read(seen), open)
+    }
+
+    fn open_now(&self) -> i64 {
+        // Acquire [worker.before]: who sees what a later one has noted sees that there is one.
+        let [gets_before, done_before] = [0, 1].map(|at: usize| self.before[at].load(Ordering::Acquire));
+        // Before what was got: so none looks done that was got later.
+        let done = self.done().wrapping_sub(done_before).cast_signed();
+        self.gets.load(Ordering::Relaxed).wrapping_sub(gets_before).cast_signed().wrapping_sub(done)
+    }
+
     /// What it says.
     pub fn work(&self) -> Work {
+        let (tag, open) = self.open();
         let [puts, bytes, gets, done, acknowledged, returned, leases] =
             [&self.puts, &self.bytes, &self.gets, &self.done, &self.acknowledged, &self.returned, &self.leases]
                 .map(|word| word.load(Ordering::Relaxed));
-        let [gets_before, done_before] = [0, 1].map(|at: usize| self.before[at].load(Ordering::Relaxed));
-        let open =
-            gets.wrapping_sub(gets_before).cast_signed().wrapping_sub(done.wrapping_sub(done_before).cast_signed());
-        let tag = Tag::read(self.tag.load(Ordering::Relaxed));
         Work { tag, puts, bytes, gets, done, acknowledged, returned, leases, open }
     }
 }

@@ -400,10 +400,12 @@ impl World {
         let mut told: Vec<(u64, Fate)> = self
             .jobs
             .iter()
-            .filter_map(|job| {
+            .enumerate()
+            .filter_map(|(at, job)| {
                 let state = job.state();
                 let fate = match state.phase() {
                     Phase::Ready => Fate::Ready,
+                    Phase::Filling if self.store().is_committed(at, state) => Fate::Ready,
                     Phase::Leased => Fate::Leased(state.tag()?),
                     Phase::Dead => Fate::Dead,
                     Phase::Free | Phase::Filling | Phase::Held => return None,

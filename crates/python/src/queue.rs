@@ -23,7 +23,7 @@ use crate::putting::Putting;
 use crate::segment::Segment;
 use crate::small::Got;
 use crate::view::{Message, Source};
-use crate::workload::{JobRow, TotalsRow, WorkerRow};
+use crate::workload::{JobRow, LeaseRow, TotalsRow, WorkerRow};
 
 /// Jobs from many to many; `samemap.Queue` adds names, codecs and more.
 #[pyclass(subclass, frozen, weakref, module = "samemap._core")]
@@ -471,8 +471,7 @@ impl Queue {
     fn full(&self) -> PyResult<bool> {
         self.depot.check_open()?;
         let store = self.depot.store()?;
-        let full =
-            if self.depot.segment().is_writable() { store.is_full(0) } else { store.depth() >= store.shape().maxsize };
+        let full = if self.depot.segment().is_writable() { store.is_full(0) } else { store.looks_full(0) };
         self.depot.object.check()?;
         Ok(full)
     }
@@ -573,6 +572,10 @@ impl Queue {
 
     fn _jobs(&self) -> PyResult<Vec<JobRow>> {
         self.depot.job_rows()
+    }
+
+    fn _leases(&self) -> PyResult<Vec<LeaseRow>> {
+        self.depot.lease_rows()
     }
 
     fn _workers(&self) -> PyResult<Vec<WorkerRow>> {

@@ -23,7 +23,7 @@ use crate::loan::{Borrowed, Lender, Loan};
 use crate::object::closing;
 use crate::pending::Pending;
 use crate::segment::Segment;
-use crate::workload::{JobRow, TotalsRow, WorkerRow};
+use crate::workload::{JobRow, LeaseRow, TotalsRow, WorkerRow};
 
 /// Nanoseconds between two questions whether who has a request lives, by one who asks for the reply all the time.
 const ASK_AFTER: u64 = 5_000_000;
@@ -155,6 +155,10 @@ impl Service {
 
     fn _jobs(&self) -> PyResult<Vec<JobRow>> {
         self.requests.job_rows()
+    }
+
+    fn _leases(&self) -> PyResult<Vec<LeaseRow>> {
+        self.requests.lease_rows()
     }
 
     fn _workers(&self) -> PyResult<Vec<WorkerRow>> {

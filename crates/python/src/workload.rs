@@ -10,6 +10,9 @@ use crate::participant::seconds;
 /// A job: place, number, state, tag, attempt, bytes, put, taken, seconds left of the lease, lane.
 pub(crate) type JobRow = (usize, u64, &'static str, u32, u32, u64, f64, f64, Option<f64>, u16);
 
+/// A job or request that somebody has in hands: tag, number, attempt, since when.
+pub(crate) type LeaseRow = (u32, u64, u32, f64);
+
 /// A worker: tag, puts, jobs taken, those of them that are done, returned, bytes.
 pub(crate) type WorkerRow = (u32, u64, u64, u64, u64, u64);
 
@@ -53,6 +56,21 @@ impl Depot {
                 left,
                 label.lane,
             ))
+        });
+        let rows = rows.collect();
+        self.object.check()?;
+        Ok(rows)
+    }
+
+    /// What workers have in their hands: only that, because the jobs that wait may be many thousands.
+    pub(crate) fn lease_rows(&self) -> PyResult<Vec<LeaseRow>> {
+        self.check_open()?;
+        let rows = self.store()?.jobs().iter().filter_map(|job| {
+            let state = job.state();
+            // A lane of another number is one of a service's replies.
+            let is_lease = state.phase() == Phase::Leased && job.read().lane == 0;
+            let row = (state.tag()?.word(), job.seq(), state.attempt(), seconds(job.taken()));
+            is_lease.then_some(row)
         });
         let rows = rows.collect();
         self.object.check()?;

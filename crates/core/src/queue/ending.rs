@@ -3,6 +3,7 @@
 use super::{Shut, Store};
 use crate::atomic::{Ordering, fence, fence_behind_exchange};
 use crate::job::{Job, Phase};
+use crate::tag::Tag;
 
 impl Store<'_> {
     /// Whether it still takes jobs in, and gives them out.
@@ -38,6 +39,16 @@ impl Store<'_> {
                 let is_coming = |job: &Job| job.state().phase() == Phase::Filling && job.read().lane == 0;
                 !self.jobs.iter().any(is_coming) && !self.is_news(0)
             }
+        }
+    }
+
+    /// When none is given out any more: throws away what waits. Who has had a job count does so after that: it may have looked
+    /// whether it is shut before it was, and whoever shut it may have thrown away all that waited before the job counted.
+    #[inline(always)]
+    pub(super) fn drop_what_came_too_late(&self, me: Tag) {
+        fence_behind_exchange();
+        if self.queue.shut.load(Ordering::SeqCst) > 1 {
+            self.throw_away(me);
         }
     }
 

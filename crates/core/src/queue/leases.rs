@@ -28,7 +28,10 @@ pub enum Answer {
 
 impl<'a> Store<'a> {
     /// Throws away what waits in the first lane.
+    #[cold]
     pub fn throw_away(&self, me: Tag) {
+        // SeqCst: whose job counts too late to be seen here sees that it is shut.
+        fence(Ordering::SeqCst);
         while let Some((found, seq)) = self.look(0) {
             if let Some(held) = self.seize(found, me) {
                 self.raise_head(0, seq.saturating_add(1));
@@ -210,10 +213,8 @@ impl<'a> Store<'a> {
 
     /// Tells that a job is ready which no lane names.
     pub(super) fn tell_ready(&self, me: Tag) {
-        if self.shut() == Shut::Out {
-            // Nobody will get it any more.
-            self.throw_away(me);
-        }
+        // Nobody will get it any more.
+        self.drop_what_came_too_late(me);
         // Release [queue.returned]
         self.queue.returned.fetch_add(1, Ordering::SeqCst);
         self.lanes[0].news().ring_one();

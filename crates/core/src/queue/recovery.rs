@@ -6,6 +6,7 @@ use crate::bell::Attempt;
 use crate::job::{Job, Phase, State};
 use crate::ring::Place;
 use crate::tag::{Caller, Living, Tag};
+use crate::worker::Worker;
 
 /// How things stand.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -87,6 +88,8 @@ impl<'a> Store<'a> {
             // Whoever made it ready may have died before it told of that.
             self.tell_ready(caller.tag);
         }
+        // Likewise whoever shut it, or put a job meanwhile.
+        self.drop_what_came_too_late(caller.tag);
     }
 
     /// Whether a ready job is found by looking at all of them only.
@@ -223,11 +226,29 @@ impl<'a> Store<'a> {
     /// How many jobs were got, and not said to be done. What the dead have got counts until their places in the roster are
     /// taken; with `ask`, it does not.
     fn open(&self, living: &dyn Living, ask: bool) -> i64 {
+        /// While others say so all the time, there is something to be done.
+        const TURNS: usize = 64;
         let counts = |tag: Tag| if ask { living.is_alive(tag) } else { living.is_present(tag) };
-        // The kernel is asked only about those with whom it matters.
-        let open = self.work().filter(|work| work.open != 0 && work.tag.is_some_and(counts));
-        // Read from memory that others write.
-        open.fold(0, |sum: i64, work| sum.saturating_add(work.open))
+        for _ in 0..TURNS {
+            let said = self.said_done();
+            // The kernel is asked only about those with whom it matters.
+            let open =
+                self.workers.iter().map(Worker::open).filter(|(tag, open)| *open != 0 && tag.is_some_and(counts));
+            // Read from memory that others write.
+            let open = open.fold(0, |sum: i64, (_, open)| sum.saturating_add(open));
+            fence(Ordering::Acquire);
+            // One may have been got where it was looked already, and said to be done where it was not yet: it would hide another
+            // one. More than there are does no harm: whoever says that one is done tells those who wait.
+            if open > 0 || self.said_done() == said {
+                return open;
+            }
+        }
+        1
+    }
+
+    /// How many jobs were said to be done, by all.
+    fn said_done(&self) -> u64 {
+        self.workers.iter().map(Worker::done).fold(0, u64::wrapping_add)
     }
 
     /// How many jobs are not done: those that wait, those that are leased, and those that were got and not said to be done,

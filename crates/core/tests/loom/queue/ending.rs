@@ -44,6 +44,27 @@ fn what_was_put_before_the_end_is_got() {
     });
 }
 
+/// Nothing waits for ever in a queue that gives nothing out any more, which those who wait until all is done would wait for.
+#[test]
+fn what_is_put_while_it_is_shut_at_once_is_thrown_away() {
+    bounded(3, || {
+        let line = line(shape(2, 2, 0));
+        let producer = {
+            let line = Arc::clone(&line);
+            thread::spawn(move || {
+                line.order.point();
+                let _ = Hand::new(1).put(&line, 7);
+            })
+        };
+        line.order.point();
+        line.store().shut_down(true);
+        line.store().throw_away(tag(0));
+        producer.join().unwrap();
+        assert_eq!(line.store().unfinished(&line.roster, false), 0);
+        line.is_as_new();
+    });
+}
+
 /// All who wait come to know that it is over, also where one of them gets the last job.
 #[test]
 fn all_who_wait_are_told_of_the_end() {
@@ -214,7 +235,7 @@ fn one_who_waits_until_all_is_done_is_told() {
 /// Nothing is done before what was won in one step is counted, and then said to be done.
 #[test]
 fn what_is_won_counts_until_it_is_done() {
-    bounded(3, || {
+    bounded(2, || {
         let line = line(Shape { workers: 3, ..shape(2, 2, 0) });
         let mut producer = Hand::new(0);
         producer.put(&line, 1).unwrap();
