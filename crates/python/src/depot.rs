@@ -63,6 +63,8 @@ pub(crate) struct Depot {
     spin: Spin,
     /// When this process looks after the dead again, on the monotonic clock in nanoseconds.
     bury_again: AtomicU64,
+    /// When it last got a job, likewise, as the clock ticks.
+    last_got: AtomicU64,
 }
 
 /// What this process remembers of a queue. All of it only saves time, so threads may overwrite what others have noted.
@@ -147,7 +149,7 @@ impl Depot {
         let object = Object::new::<Queue>(segment, 0)?;
         let storage = Storage::of(object.handle.segment()).map_err(|error| raise(object.handle.segment(), &error))?;
         let (memory, bury_again) = (Remembered::new(Memory::default()), AtomicU64::new(0));
-        Ok(Self { object, storage, codec, way, memory, spin: Spin::default(), bury_again })
+        Ok(Self { object, storage, codec, way, memory, spin: Spin::default(), bury_again, last_got: AtomicU64::new(0) })
     }
 
     pub(crate) fn segment(&self) -> &Arc<Segment> {
@@ -356,9 +358,25 @@ impl Depot {
     // Taking
 
     /// Looks after the dead, unless this process just did.
+    /// Before a job is got: looks after the dead, if it is time to; says whether the clock has ticked since the last time.
+    #[inline(always)]
+    pub(crate) fn begin_get(&self, tag: Tag) -> PyResult<bool> {
+        let moment = monotonic();
+        let is_later = self.last_got.load(Ordering::Relaxed) != moment;
+        if is_later {
+            self.last_got.store(moment, Ordering::Relaxed);
+            self.look_after_the_dead_at(tag, moment)?;
+        }
+        Ok(is_later)
+    }
+
     #[inline(always)]
     pub(crate) fn look_after_the_dead(&self, tag: Tag) -> PyResult<()> {
-        let moment = monotonic();
+        self.look_after_the_dead_at(tag, monotonic())
+    }
+
+    #[inline(always)]
+    fn look_after_the_dead_at(&self, tag: Tag, moment: u64) -> PyResult<()> {
         if moment < self.bury_again.load(Ordering::Relaxed) {
             return Ok(());
         }

@@ -122,8 +122,12 @@ impl Queue {
     #[inline]
     fn get_one(&self, py: Python<'_>, timeout: Timeout) -> PyResult<Py<PyAny>> {
         let (store, tag) = (self.depot.store()?, self.depot.object.tag()?);
-        self.depot.look_after_the_dead(tag)?;
+        let is_later = self.depot.begin_get(tag)?;
         if let Got::Value(value) = self.depot.get(py, &store, tag)? {
+            if is_later {
+                // Who waits for room is woken for every quarter of the queue; and by slow consumers for each job.
+                store.tell_freed();
+            }
             return Ok(value);
         }
         let taken = self.depot.take(py, timeout, || 0)?;
@@ -306,7 +310,7 @@ impl Queue {
         const STRETCH: usize = 256;
         let (found, timeout) = (PyList::empty(py), Timeout::new(timeout)?);
         let mut left = usize::try_from(max).unwrap_or(usize::MAX);
-        self.depot.look_after_the_dead(self.depot.object.tag()?)?;
+        let is_later = self.depot.begin_get(self.depot.object.tag()?)?;
         while left > 0 {
             let (store, tag) = (self.depot.store()?, self.depot.object.tag()?);
             let stretch = left.min(STRETCH);
@@ -338,6 +342,9 @@ impl Queue {
             }
             store.tell_freed();
             py.check_signals()?;
+        }
+        if is_later {
+            self.depot.store()?.tell_freed();
         }
         Ok(found.unbind())
     }
