@@ -55,29 +55,18 @@ impl Queue {
     #[inline]
     fn put_one(&self, py: Python<'_>, value: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<()> {
         if let Some((bytes, flags)) = self.depot.as_it_is(value)
-            && self.put_small(bytes, flags)?
+            && self.depot.put_small(bytes, flags)?
         {
             return Ok(());
         }
         let (message, flags) = self.depot.message(value)?;
         if let Message::One(Source::Bytes(bytes)) = &message
-            && self.put_small(bytes.as_bytes(), flags)?
+            && self.depot.put_small(bytes.as_bytes(), flags)?
         {
             return Ok(());
         }
         self.depot.put(py, &message, Route { flags, ..Route::default() }, timeout)?;
         Ok(())
-    }
-
-    /// Puts a small message if nothing stands in the way.
-    #[inline(always)]
-    fn put_small(&self, bytes: &[u8], flags: u16) -> PyResult<bool> {
-        let mut run = self.depot.begin()?;
-        let seq = run.put(bytes, flags);
-        if let Some(seq) = seq {
-            run.tell(1, bytes.len() as u64, seq);
-        }
-        Ok(seq.is_some())
     }
 
     /// Makes the object of a job that was taken and counted, and ends the job. What cannot be made becomes a dead letter.
@@ -97,26 +86,6 @@ impl Queue {
             None => content.let_go(store, *grip, tag),
         }
         Ok(value)
-    }
-
-    /// Gets up to `most` jobs that can be had in one step each; says how many, and whether there are no more.
-    fn get_copied(
-        &self,
-        py: Python<'_>,
-        (store, tag): (&Store<'_>, Tag),
-        most: usize,
-        found: &Bound<'_, PyList>,
-    ) -> PyResult<(usize, bool)> {
-        for copied in 0..most {
-            match self.depot.get(py, store, tag) {
-                Ok(Got::Value(value)) => found.append(value)?,
-                Ok(Got::Nothing) => return Ok((copied, true)),
-                // What there is matters more than the error, which comes again.
-                Err(error) if found.is_empty() => return Err(error),
-                Ok(Got::Another) | Err(_) => return Ok((copied, false)),
-            }
-        }
-        Ok((most, false))
     }
 
     #[inline]
@@ -314,7 +283,7 @@ impl Queue {
         while left > 0 {
             let (store, tag) = (self.depot.store()?, self.depot.object.tag()?);
             let stretch = left.min(STRETCH);
-            let (copied, is_empty) = self.get_copied(py, (&store, tag), stretch, &found)?;
+            let (copied, is_empty) = self.depot.get_copied(py, (&store, tag), stretch, &found)?;
             left -= copied;
             if copied == stretch {
                 py.check_signals()?;

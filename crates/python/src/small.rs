@@ -1,7 +1,7 @@
 //! Small messages, by the shortest way: no more than a place, a copy and an exchange or two.
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyList};
 use samemap_core::bell::wall_clock;
 use samemap_core::job::Label;
 use samemap_core::queue::{Memory, Next, Shut, Store};
@@ -78,6 +78,17 @@ impl Depot {
         Ok(Run { depot: self, store, tag, memory: self.memory.recall(), moment: wall_clock() })
     }
 
+    /// Puts a small message if nothing stands in the way.
+    #[inline(always)]
+    pub(crate) fn put_small(&self, bytes: &[u8], flags: u16) -> PyResult<bool> {
+        let mut run = self.begin()?;
+        let seq = run.put(bytes, flags);
+        if let Some(seq) = seq {
+            run.tell(1, bytes.len() as u64, seq);
+        }
+        Ok(seq.is_some())
+    }
+
     /// The bytes of an object that is sent as it is, and what says so.
     #[inline(always)]
     pub(crate) fn as_it_is<'v>(&self, value: &'v Bound<'_, PyAny>) -> Option<(&'v [u8], u16)> {
@@ -114,5 +125,25 @@ impl Depot {
         self.memory.note(&memory);
         segment.check().map_err(|error| raise(segment, &error))?;
         Ok(found)
+    }
+
+    /// Gets up to `most` jobs that can be had in one step each; says how many, and whether there are no more.
+    pub(crate) fn get_copied(
+        &self,
+        py: Python<'_>,
+        (store, tag): (&Store<'_>, Tag),
+        most: usize,
+        found: &Bound<'_, PyList>,
+    ) -> PyResult<(usize, bool)> {
+        for copied in 0..most {
+            match self.get(py, store, tag) {
+                Ok(Got::Value(value)) => found.append(value)?,
+                Ok(Got::Nothing) => return Ok((copied, true)),
+                // What there is matters more than the error, which comes again.
+                Err(error) if found.is_empty() => return Err(error),
+                Ok(Got::Another) | Err(_) => return Ok((copied, false)),
+            }
+        }
+        Ok((most, false))
     }
 }
