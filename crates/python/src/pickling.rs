@@ -52,15 +52,15 @@ impl Collector {
     }
 
     fn take(py: Python<'_>) -> PyResult<Self> {
-        match SPARE.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(spare) => Ok(spare),
-            None => Self::new(py),
-        }
+        // Not under the lock: to make one may run any code, and let other threads run, which come here, too.
+        let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).take();
+        spare.map_or_else(|| Self::new(py), Ok)
     }
 
     /// Only when nothing is in it.
     fn give_back(self) {
         let old = SPARE.lock().unwrap_or_else(PoisonError::into_inner).replace(self);
+        // Not under the lock, either.
         drop(old);
     }
 }
