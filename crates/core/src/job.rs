@@ -31,7 +31,7 @@ shared! {
         length: Word64,
         /// The first block of its message, and in the upper 32 bits how many; 0: it is in its cell.
         run: Word64,
-        /// When it was put: nanoseconds since 1970.
+        /// When it was put: nanoseconds since 1970, as of the last tick of the clock.
         put: Word64,
         /// When it was taken, for the last time: nanoseconds since 1970.
         taken: Word64,

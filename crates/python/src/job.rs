@@ -218,7 +218,7 @@ impl Job {
         Ok(is)
     }
 
-    /// How many seconds ago it was put.
+    /// How many seconds ago it was put, to some milliseconds.
     #[getter]
     #[expect(clippy::cast_precision_loss, reason = "seconds are a float, as everywhere in Python")]
     fn age(&self) -> f64 {
