@@ -42,6 +42,8 @@ class Sender:
         self.publisher = builder.backpressure_strategy(iox2.BackpressureStrategy.RetryUntilDelivered).create()
         self.notifier = self.event.notifier_builder().create()
         self.notifies = False
+        # Looked up once, as for all peers.
+        self.loan, self.move = self.publisher.loan_uninit, ctypes.memmove
 
     def wait_for(self, count: int) -> None:
         """Wait until so many receive."""
@@ -51,8 +53,8 @@ class Sender:
 
     def send(self, data: bytes) -> None:
         """Send a message."""
-        sample = self.publisher.loan_uninit()
-        ctypes.memmove(sample.payload_ptr, data, 64)
+        sample = self.loan()
+        self.move(sample.payload_ptr, data, 64)
         sample.assume_init().send()
         if self.notifies:
             self.notifier.notify()
@@ -75,11 +77,14 @@ class Receiver:
         self.node, self.service, self.event = _services(name, case)
         self.subscriber = self.service.subscriber_builder().create()
         self.listener = self.event.listener_builder().create()
+        # Looked up once, as for all peers.
+        receive, string_at = self.subscriber.receive, ctypes.string_at
 
-    def poll(self) -> bytes | None:
-        """Return a message if it is there."""
-        sample = self.subscriber.receive()
-        return None if sample is None else ctypes.string_at(sample.payload_ptr, 64)
+        def poll() -> bytes | None:
+            sample = receive()
+            return None if sample is None else string_at(sample.payload_ptr, 64)
+
+        self.poll = poll
 
     def recv(self) -> bytes:
         """Wait for a message, and return it."""

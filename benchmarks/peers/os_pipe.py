@@ -22,33 +22,37 @@ class Sender:
 
     def __init__(self, name: str, case: Case) -> None:
         # For reading too, so that it opens at once.
-        self.fd = os.open(_path(name), os.O_RDWR)
+        fd, write = os.open(_path(name), os.O_RDWR), os.write
+
+        # Looked up once, as for all peers.
+        def send(data: bytes) -> None:
+            write(fd, data)
+
+        self.send = send
 
     def wait_for(self, count: int) -> None:
         """A pipe keeps what is written."""
-
-    def send(self, data: bytes) -> None:
-        """Send a message."""
-        os.write(self.fd, data)
 
 
 class Receiver:
     """Reads."""
 
     def __init__(self, name: str, case: Case) -> None:
-        self.fd = os.open(_path(name), os.O_RDWR)
-        self.polled = os.open(_path(name), os.O_RDONLY | os.O_NONBLOCK)
+        fd = os.open(_path(name), os.O_RDWR)
+        polled = os.open(_path(name), os.O_RDONLY | os.O_NONBLOCK)
+        read = os.read
 
-    def poll(self) -> bytes | None:
-        """Return a message if it is there."""
-        try:
-            return os.read(self.polled, 64)
-        except BlockingIOError:
-            return None
+        # Looked up once, as for all peers.
+        def poll() -> bytes | None:
+            try:
+                return read(polled, 64)
+            except BlockingIOError:
+                return None
 
-    def recv(self) -> bytes:
-        """Wait for a message, and return it."""
-        return os.read(self.fd, 64)
+        def recv() -> bytes:
+            return read(fd, 64)
+
+        self.poll, self.recv = poll, recv
 
 
 sender, receiver = Sender, Receiver

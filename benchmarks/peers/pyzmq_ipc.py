@@ -46,14 +46,17 @@ class Receiver:
         self.socket.connect(f"ipc:///dev/shm/{name}")
         if case.receivers > 1:
             self.socket.subscribe(b"")
-        self.recv = self.socket.recv
+        # Looked up once, as for all peers.
+        self.recv = receive = self.socket.recv
+        now, again = zmq.NOBLOCK, zmq.Again
 
-    def poll(self) -> bytes | None:
-        """Return a message if it is there."""
-        try:
-            return self.socket.recv(zmq.NOBLOCK)
-        except zmq.Again:
-            return None
+        def poll() -> bytes | None:
+            try:
+                return receive(now)
+            except again:
+                return None
+
+        self.poll = poll
 
     def read(self) -> int:
         """Wait for a frame, read all of it, and return its largest number."""

@@ -38,15 +38,17 @@ class Receiver:
 
     def __init__(self, name: str, case: Case) -> None:
         self.subscription = Topic.open(name, wait=10).subscribe("block")
+        # Looked up once, as for all peers.
+        look, wait = self.subscription.poll, self.subscription.recv
 
-    def poll(self) -> bytes | None:
-        """Return a message if it is there."""
-        sample = self.subscription.poll()
-        return None if sample is None else sample.value
+        def poll() -> bytes | None:
+            sample = look()
+            return None if sample is None else sample.value
 
-    def recv(self) -> bytes:
-        """Wait for a message, and return it."""
-        return self.subscription.recv().value
+        def recv() -> bytes:
+            return wait().value
+
+        self.poll, self.recv = poll, recv
 
     def read(self) -> int:
         """Wait for a frame, read all of it, and return its largest number."""

@@ -25,18 +25,20 @@ class Sender:
 
     def __init__(self, name: str, case: Case) -> None:
         self.block = _block(name)
-        self.buffer = self.block.buf
-        self.turn = 0
+        buffer, turn = self.block.buf, 0
+
+        # Looked up once, as for all peers.
+        def send(data: bytes) -> None:
+            nonlocal turn
+            turn = turn % 255 + 1
+            buffer[64:128] = data
+            buffer[0] = turn
+
+        self.send = send
 
     def wait_for(self, count: int) -> None:
         """It stays where it is."""
         time.sleep(0)
-
-    def send(self, data: bytes) -> None:
-        """Send a message."""
-        self.turn = self.turn % 255 + 1
-        self.buffer[64:128] = data
-        self.buffer[0] = self.turn
 
 
 class Receiver:
@@ -44,16 +46,18 @@ class Receiver:
 
     def __init__(self, name: str, case: Case) -> None:
         self.block = _block(name)
-        self.buffer = self.block.buf
-        self.turn = 0
+        buffer, last = self.block.buf, 0
 
-    def poll(self) -> bytes | None:
-        """Return a message if it is there."""
-        turn = self.buffer[0]
-        if turn == self.turn:
-            return None
-        self.turn = turn
-        return bytes(self.buffer[64:128])
+        # Looked up once, as for all peers.
+        def poll() -> bytes | None:
+            nonlocal last
+            turn = buffer[0]
+            if turn == last:
+                return None
+            last = turn
+            return bytes(buffer[64:128])
+
+        self.poll = poll
 
 
 sender, receiver = Sender, Receiver

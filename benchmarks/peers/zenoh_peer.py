@@ -47,15 +47,17 @@ class Receiver:
         time.sleep(0.5)
         self.session = _session(name, False)
         self.subscriber = self.session.declare_subscriber(f"bench/{name}", zenoh.handlers.FifoChannel(4096))
+        # Looked up once, as for all peers.
+        look, wait = self.subscriber.try_recv, self.subscriber.recv
 
-    def poll(self) -> bytes | None:
-        """Return a message if it is there."""
-        sample = self.subscriber.try_recv()
-        return None if sample is None else sample.payload.to_bytes()
+        def poll() -> bytes | None:
+            sample = look()
+            return None if sample is None else sample.payload.to_bytes()
 
-    def recv(self) -> bytes:
-        """Wait for a message, and return it."""
-        return bytes(self.subscriber.recv().payload.to_bytes())
+        def recv() -> bytes:
+            return bytes(wait().payload.to_bytes())
+
+        self.poll, self.recv = poll, recv
 
 
 sender, receiver = Sender, Receiver
