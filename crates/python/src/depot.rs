@@ -43,6 +43,11 @@ pub(crate) enum Way {
 /// The message is bytes as they are, in a queue of pickles.
 pub(crate) const RAW: u16 = 1 << 15;
 
+/// The flag of a message that may be such bytes.
+pub(crate) fn raw_flag(is_raw: bool) -> u16 {
+    if is_raw { RAW } else { 0 }
+}
+
 /// The message is a pickle, and has no buffers beside it.
 const PLAIN: u16 = 1 << 14;
 
@@ -175,7 +180,7 @@ impl Depot {
     }
 
     #[cold]
-    fn too_large(&self, length: usize) -> PyErr {
+    pub(crate) fn too_large(&self, length: usize) -> PyErr {
         let (most, what) = (self.storage.longest(), self.segment().kind().name().to_lowercase());
         PyValueError::new_err(format!(
             "a message of {length} bytes does not fit: the largest that this {what} takes has {most} (max_bytes, when it \
@@ -208,7 +213,13 @@ impl Depot {
 
     /// A place for a message of that many bytes, and its label; `None` when there is no room now.
     #[inline]
-    fn hold(store: &Store<'_>, memory: &mut Memory, tag: Tag, length: usize, route: Route) -> Option<(Grip, Label)> {
+    pub(crate) fn hold(
+        store: &Store<'_>,
+        memory: &mut Memory,
+        tag: Tag,
+        length: usize,
+        route: Route,
+    ) -> Option<(Grip, Label)> {
         let grip = store.take_place(memory, tag)?;
         let Some((first, blocks)) = store.reserve(memory, grip, length) else {
             store.abandon(grip, tag);
@@ -253,10 +264,7 @@ impl Depot {
         loop {
             let tag = self.object.tag()?;
             let store = self.store()?;
-            if route.lane == 0 && store.shut() != Shut::Open {
-                return Err(exhaustion::shut_down(py, self.segment()));
-            }
-            if route.lane != 0 && !store.is_awaited(route.lane, route.number) {
+            if !self.admits(py, &store, route.lane, route.number)? {
                 return Ok(None);
             }
             let mut memory = self.memory.recall();
@@ -274,47 +282,30 @@ impl Depot {
                 return Err(exhaustion::full_queue(py, self.segment(), &store));
             }
             before_waiting()?;
-            let blocks = self.storage.blocks_for(length);
-            let mut operation = self.object.operation(Wanted::Space(route.lane, route.number, blocks));
-            let came = drive(py, &self.object.handle, timeout, &mut operation)?.is_some();
-            over = !came || timeout.has_passed();
+            over = self.wait_for_space(py, (route.lane, route.number), self.storage.blocks_for(length), timeout)?;
         }
     }
 
-    /// Holds a place for a message of that many bytes, and waits while there is none. `None`: nobody waits for it any more.
-    pub(crate) fn lend(
+    /// Whether a message may be put: not a reply that nobody waits for any more.
+    #[inline(always)]
+    pub(crate) fn admits(&self, py: Python<'_>, store: &Store<'_>, lane: usize, number: u32) -> PyResult<bool> {
+        if lane != 0 {
+            return Ok(store.is_awaited(lane, number));
+        }
+        if store.shut() == Shut::Open { Ok(true) } else { Err(exhaustion::shut_down(py, self.segment())) }
+    }
+
+    /// Waits until it is worth to put once more; says whether that is for the last time.
+    pub(crate) fn wait_for_space(
         &self,
         py: Python<'_>,
-        length: usize,
-        route: Route,
+        (lane, number): (usize, u32),
+        blocks: usize,
         timeout: Timeout,
-    ) -> PyResult<Option<(Grip, Label, Tag)>> {
-        if length > self.storage.longest() {
-            return Err(self.too_large(length));
-        }
-        let mut over = false;
-        loop {
-            let (tag, store) = (self.object.tag()?, self.store()?);
-            if route.lane == 0 && store.shut() != Shut::Open {
-                return Err(exhaustion::shut_down(py, self.segment()));
-            }
-            if route.lane != 0 && !store.is_awaited(route.lane, route.number) {
-                return Ok(None);
-            }
-            if !store.is_full(route.lane)
-                && let Some((grip, label)) = self.remembering(|memory| Self::hold(&store, memory, tag, length, route))
-            {
-                let lent = store.lend(grip, label, wall_clock(), tag);
-                return lent.map(|lent| Some((lent, label, tag))).ok_or_else(|| damaged(self.segment()));
-            }
-            if over {
-                return Err(exhaustion::full_queue(py, self.segment(), &store));
-            }
-            let blocks = self.storage.blocks_for(length);
-            let mut operation = self.object.operation(Wanted::Space(route.lane, route.number, blocks));
-            let came = drive(py, &self.object.handle, timeout, &mut operation)?.is_some();
-            over = !came || timeout.has_passed();
-        }
+    ) -> PyResult<bool> {
+        let mut operation = self.object.operation(Wanted::Space(lane, number, blocks));
+        let came = drive(py, &self.object.handle, timeout, &mut operation)?.is_some();
+        Ok(!came || timeout.has_passed())
     }
 
     #[inline]
@@ -357,7 +348,6 @@ impl Depot {
 
     // Taking
 
-    /// Looks after the dead, unless this process just did.
     /// Before a job is got: looks after the dead, if it is time to; says whether the clock has ticked since the last time.
     #[inline(always)]
     pub(crate) fn begin_get(&self, tag: Tag) -> PyResult<bool> {
@@ -370,6 +360,7 @@ impl Depot {
         Ok(is_later)
     }
 
+    /// Looks after the dead, unless this process just did.
     #[inline(always)]
     pub(crate) fn look_after_the_dead(&self, tag: Tag) -> PyResult<()> {
         self.look_after_the_dead_at(tag, monotonic())

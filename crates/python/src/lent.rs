@@ -8,14 +8,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use samemap_core::bell::wall_clock;
 use samemap_core::job::Label;
-use samemap_core::operation::Wanted;
-use samemap_core::queue::{Grip, Shut, Unput};
+use samemap_core::queue::{Grip, Unput};
 use samemap_core::tag::Tag;
 
 use crate::arguments::Timeout;
 use crate::callback;
 use crate::depot::{Depot, Route};
-use crate::drive::{drive, raise};
+use crate::drive::raise;
 use crate::exhaustion;
 use crate::holding::Holding;
 use crate::outlet::damaged;
@@ -71,10 +70,7 @@ impl Lent {
             if tag != self.tag {
                 return Err(PyValueError::new_err("what was lent before a fork is its parent's: ask for another loan"));
             }
-            if lane == 0 && store.shut() != Shut::Open {
-                return Err(exhaustion::shut_down(py, segment));
-            }
-            if lane != 0 && !store.is_awaited(lane, number) {
+            if !depot.admits(py, &store, lane, number)? {
                 return Ok(None);
             }
             let Some(filling) = store.resume(self.grip, tag) else { return Err(damaged(segment)) };
@@ -105,9 +101,39 @@ impl Lent {
                     }
                 }
             }
-            let mut operation = depot.object.operation(Wanted::Space(lane, number, 0));
-            let came = drive(py, &depot.object.handle, timeout, &mut operation)?.is_some();
-            over = !came || timeout.has_passed();
+            over = depot.wait_for_space(py, (lane, number), 0, timeout)?;
+        }
+    }
+}
+
+impl Depot {
+    /// Holds a place for a message of that many bytes, and waits while there is none. `None`: nobody waits for it any more.
+    fn lend(
+        &self,
+        py: Python<'_>,
+        length: usize,
+        route: Route,
+        timeout: Timeout,
+    ) -> PyResult<Option<(Grip, Label, Tag)>> {
+        if length > self.storage.longest() {
+            return Err(self.too_large(length));
+        }
+        let mut over = false;
+        loop {
+            let (tag, store) = (self.object.tag()?, self.store()?);
+            if !self.admits(py, &store, route.lane, route.number)? {
+                return Ok(None);
+            }
+            if !store.is_full(route.lane)
+                && let Some((grip, label)) = self.remembering(|memory| Self::hold(&store, memory, tag, length, route))
+            {
+                let lent = store.lend(grip, label, wall_clock(), tag);
+                return lent.map(|lent| Some((lent, label, tag))).ok_or_else(|| damaged(self.segment()));
+            }
+            if over {
+                return Err(exhaustion::full_queue(py, self.segment(), &store));
+            }
+            over = self.wait_for_space(py, (route.lane, route.number), self.storage.blocks_for(length), timeout)?;
         }
     }
 }
@@ -123,7 +149,7 @@ pub(crate) struct Drafts {
 
 /// A place, and what the caller has of it.
 pub(crate) struct Draft {
-    pub(crate) lent: Lent,
+    lent: Lent,
     frame: Py<PyAny>,
     codec: Py<PyAny>,
 }
@@ -133,6 +159,18 @@ impl Draft {
     pub(crate) fn seal(&self, py: Python<'_>) -> PyResult<()> {
         callback::method(self.codec.bind(py), intern!(py, "seal"), self.frame.bind(py)).map(drop)
     }
+
+    /// Seals it, and sends it as [`Lent::send`] does.
+    pub(crate) fn send(
+        &self,
+        py: Python<'_>,
+        flags: u16,
+        reply: Option<(u16, u32)>,
+        timeout: Timeout,
+    ) -> PyResult<Option<(Grip, u64)>> {
+        self.seal(py)?;
+        self.lent.send(py, flags, reply, timeout)
+    }
 }
 
 impl Drafts {
@@ -140,7 +178,16 @@ impl Drafts {
         self.put_back(Draft { lent, frame, codec });
     }
 
-    pub(crate) fn put_back(&self, draft: Draft) {
+    /// Does something with one that was taken; it is still to be sent when that fails.
+    pub(crate) fn using<T>(&self, draft: Draft, work: impl FnOnce(&Draft) -> PyResult<T>) -> PyResult<T> {
+        let done = work(&draft);
+        if done.is_err() {
+            self.put_back(draft);
+        }
+        done
+    }
+
+    fn put_back(&self, draft: Draft) {
         self.drafts.lock().unwrap_or_else(PoisonError::into_inner).push(draft);
         self.count.fetch_add(1, Ordering::Relaxed);
     }

@@ -9,6 +9,7 @@ use pyo3::types::{PyAny, PyByteArray, PyType};
 
 use crate::arguments::Timeout;
 use crate::callback;
+use crate::depot::{Depot, Route};
 use crate::frames::{Blank, Place};
 use crate::lent::{Drafts, Lent};
 use crate::outlet::Held;
@@ -63,6 +64,20 @@ enum State {
 impl Loan {
     pub(crate) fn new(lender: Lender, borrowed: Borrowed, codec: Py<PyAny>, skipped: usize, length: usize) -> Self {
         Self { lender, codec, skipped, length, state: Mutex::new(State::New(borrowed)) }
+    }
+
+    /// A loan of a job's place, of which the caller fills `length` bytes behind `head`; waits while there is none.
+    pub(crate) fn of_job(
+        py: Python<'_>,
+        lender: Lender,
+        depot: &Arc<Depot>,
+        route: Route,
+        (length, head): (usize, &[u8]),
+        codec: Py<PyAny>,
+        timeout: Timeout,
+    ) -> PyResult<Self> {
+        let lent = Lent::new(py, depot, (length.saturating_add(head.len()), head), route, timeout)?;
+        Ok(Self::new(lender, lent.map_or(Borrowed::Nothing, Borrowed::Job), codec, head.len(), length))
     }
 
     fn swap(&self, state: State) -> State {

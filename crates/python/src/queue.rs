@@ -11,12 +11,11 @@ use samemap_core::queue::Store;
 use samemap_core::tag::Tag;
 
 use crate::arguments::Timeout;
-use crate::depot::{Depot, RAW, Route, Taken};
+use crate::depot::{Depot, Route, Taken, raw_flag};
 use crate::drive::{drive, raise};
 use crate::exhaustion;
 use crate::job::{DeadLetter, Job};
-use crate::lent::Lent;
-use crate::loan::{Borrowed, Lender, Loan};
+use crate::loan::{Lender, Loan};
 use crate::object::closing;
 use crate::pending::Pending;
 use crate::putting::Putting;
@@ -386,11 +385,9 @@ impl Queue {
         raw: bool,
         timeout: Option<f64>,
     ) -> PyResult<Loan> {
-        let (timeout, whole) = (Timeout::new(timeout)?, length.saturating_add(head.len()));
-        let route = Route { flags: if raw { RAW } else { 0 }, ..Route::default() };
-        let lent = Lent::new(py, &self.depot, (whole, head), route, timeout)?;
-        let borrowed = lent.map_or(Borrowed::Nothing, Borrowed::Job);
-        Ok(Loan::new(Lender::Queue(timeout), borrowed, codec, head.len(), length))
+        let timeout = Timeout::new(timeout)?;
+        let route = Route { flags: raw_flag(raw), ..Route::default() };
+        Loan::of_job(py, Lender::Queue(timeout), &self.depot, route, (length, head), codec, timeout)
     }
 
     #[pyo3(name = "_begin_put")]

@@ -13,13 +13,13 @@ use samemap_core::spin::Spin;
 use samemap_core::tag::Tag;
 
 use crate::arguments::Timeout;
-use crate::depot::{Depot, FLAGS, RAW, Route, Taken};
+use crate::depot::{Depot, FLAGS, Route, Taken, raw_flag};
 use crate::drive::{drive, raise};
 use crate::errors::{in_file, in_words};
 use crate::exhaustion;
 use crate::job::Job;
-use crate::lent::{Draft, Drafts, Lent};
-use crate::loan::{Borrowed, Lender, Loan};
+use crate::lent::{Draft, Drafts};
+use crate::loan::{Lender, Loan};
 use crate::object::closing;
 use crate::pending::Pending;
 use crate::segment::Segment;
@@ -78,11 +78,9 @@ impl Service {
         raw: bool,
         timeout: Option<f64>,
     ) -> PyResult<Loan> {
-        let route = Route { flags: if raw { RAW } else { 0 }, ..Route::default() };
-        let whole = length.saturating_add(head.len());
-        let lent = Lent::new(py, &self.requests, (whole, head), route, Timeout::new(timeout)?)?;
         let lender = Lender::Call { drafts: Arc::clone(&self.drafts), kept: false };
-        Ok(Loan::new(lender, lent.map_or(Borrowed::Nothing, Borrowed::Job), codec, head.len(), length))
+        let (depot, route) = (&self.requests, Route { flags: raw_flag(raw), ..Route::default() });
+        Loan::of_job(py, lender, depot, route, (length, head), codec, Timeout::new(timeout)?)
     }
 
     #[pyo3(name = "_take", signature = (timeout = None))]
@@ -173,17 +171,13 @@ impl Service {
 impl Service {
     /// Calls with what was filled in place; it is still to be sent when this fails.
     fn call_with(&self, py: Python<'_>, draft: Draft, timeout: Timeout) -> PyResult<Call> {
-        let sent = self.claim(py, timeout).and_then(|mut call| {
-            draft.seal(py)?;
-            if let Some((grip, seq)) = draft.lent.send(py, 0, Some((call.lane as u16, call.number)), timeout)? {
+        self.drafts.using(draft, |draft| {
+            let mut call = self.claim(py, timeout)?;
+            if let Some((grip, seq)) = draft.send(py, 0, Some((call.lane as u16, call.number)), timeout)? {
                 (call.request, call.seq) = ((grip.at, grip.state.generation()), seq);
             }
             Ok(call)
-        });
-        if sent.is_err() {
-            self.drafts.put_back(draft);
-        }
-        sent
+        })
     }
 
     /// A call that has a lane for its replies, and no request yet.
@@ -441,12 +435,9 @@ impl Request {
         raw: bool,
         timeout: Option<f64>,
     ) -> PyResult<Loan> {
-        let flags = if raw { RAW } else { 0 };
-        let route = Route { lane: self.lane, number: self.number, flags, reply: None };
-        let whole = length.saturating_add(head.len());
-        let lent = Lent::new(py, &self.replies, (whole, head), route, Timeout::new(timeout)?)?;
         let lender = Lender::Call { drafts: Arc::clone(&self.drafts), kept: true };
-        Ok(Loan::new(lender, lent.map_or(Borrowed::Nothing, Borrowed::Job), codec, head.len(), length))
+        let route = Route { lane: self.lane, number: self.number, flags: raw_flag(raw), reply: None };
+        Loan::of_job(py, lender, &self.replies, route, (length, head), codec, Timeout::new(timeout)?)
     }
 
     /// Whether nobody waits for the reply any more: the caller gave up, or died, which is seen some 20 ms later.
@@ -482,11 +473,7 @@ impl Request {
     #[pyo3(signature = (flags, value, timeout = None))]
     fn reply(&self, py: Python<'_>, flags: u8, value: &Bound<'_, PyAny>, timeout: Option<f64>) -> PyResult<bool> {
         if let Some(draft) = self.drafts.take(value) {
-            let sent =
-                draft.seal(py).and_then(|()| draft.lent.send(py, u16::from(flags), None, Timeout::new(timeout)?));
-            if sent.is_err() {
-                self.drafts.put_back(draft);
-            }
+            let sent = self.drafts.using(draft, |draft| draft.send(py, u16::from(flags), None, Timeout::new(timeout)?));
             return Ok(sent?.is_some());
         }
         let (message, made) = self.replies.message(value)?;

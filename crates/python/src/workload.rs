@@ -27,10 +27,9 @@ impl Depot {
         let store = self.store()?;
         let rows = store.jobs().iter().enumerate().filter_map(|(at, job)| {
             let (state, label) = (job.state(), job.read());
-            let is_there = store.is_committed(at, state);
             let called = match state.phase() {
                 Phase::Free => return None,
-                Phase::Filling if is_there => "ready",
+                Phase::Filling if store.is_committed(at, state) => "ready",
                 Phase::Filling => "filling",
                 Phase::Ready => "ready",
                 Phase::Leased => "leased",
