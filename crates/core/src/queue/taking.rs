@@ -81,11 +81,11 @@ impl<'a> Store<'a> {
     /// The next job of the lane, as the caller remembers how far it has come.
     #[inline(always)]
     fn next(&self, memory: &mut Memory, lane: usize) -> Option<(Grip, u64)> {
-        // Acquire [lane.head]
-        let head = self.lanes[lane].head().load(Ordering::Acquire);
         if lane != 0 {
             return self.look(lane);
         }
+        // Acquire [lane.head]
+        let head = self.lanes[0].head().load(Ordering::Acquire);
         let is_near = head <= memory.cursor.saturating_add(NEAR);
         let (found, seq, leapt) = self.look_from(0, if is_near { memory.cursor } else { head });
         memory.cursor = seq;
