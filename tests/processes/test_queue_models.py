@@ -512,15 +512,17 @@ class Work(Processes):
             return
         stats = self.seen["jobs"].stats()
         leased = len(self.those("leased"))
-        if self.limbo() and stats.leased == leased - len(self.limbo()):
+        # Those of the dead are orphaned until somebody looks after them, and then they have come back.
+        in_hands = stats.leased + stats.orphaned
+        if self.limbo() and in_hands == leased - len(self.limbo()):
             for job in self.limbo():
                 self.comes_back(job)
         assert (stats.puts, stats.gets, stats.done) == (self.puts, self.gets, self.done_with)
         if self.limbo():
-            assert leased - len(self.limbo()) <= stats.leased <= leased
+            assert leased - len(self.limbo()) <= in_hands <= leased
             return
         assert (stats.depth, stats.dead) == (len(self.those("ready")), len(self.those("dead")))
-        assert (stats.leased, stats.returned) == (len(self.those("leased")), self.returned)
+        assert (in_hands, stats.returned) == (len(self.those("leased")), self.returned)
         held = len(self.those("held"))
         free = LARGE * (RUNS - sum(job.is_large for job in self.jobs.values()))
         if self.dead:
