@@ -303,3 +303,28 @@ class TestSizes:
             queue.get_many(queue.qsize())
             assert queue.stats().free_bytes == queue.max_bytes
             queue.put(bytes(queue.max_bytes), timeout=0)
+
+
+class TestMemory:
+    @pytest.mark.parametrize("codec", ["bytes", "pickle"])
+    def test_what_there_is_no_memory_for_stays_in_the_queue(self, codec: Any) -> None:
+        memory = pytest.importorskip("_testcapi", reason="only CPython's own tests can take memory away")
+        queue, failed = Queue(codec=codec), 0
+        for without in range(150):
+            put = [bytes([number]) * 40 if codec == "bytes" else (number, "x" * number) for number in range(80)]
+            queue.put_many(put)
+            got: list[Any] = []
+            # The allocation with that number fails.
+            memory.set_nomemory(without, without + 1)
+            try:
+                got = queue.get_many(80)
+            except MemoryError:
+                failed += 1
+            finally:
+                memory.remove_mem_hooks()
+            while queue.qsize():
+                got += queue.get_many(80)
+            assert sorted(got) == put, without
+            stats = queue.stats()
+            assert (stats.leased, stats.dead, stats.depth) == (0, 0, 0)
+        assert failed

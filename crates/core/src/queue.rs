@@ -455,10 +455,12 @@ impl<'a> Store<'a> {
 
     // Room
 
-    /// Whether as many jobs wait in the first lane as may, as far as the caller remembers: if not, that is not sure yet.
+    /// Whether as many jobs wait in the first lane as may, when `filled` more do, as far as the caller remembers: if not, that
+    /// is not sure yet.
     #[inline(always)]
-    pub fn seems_full(&self, memory: &Memory) -> bool {
-        memory.hope >= memory.head.saturating_add(self.shape.maxsize as u64) && self.is_full(0)
+    pub fn seems_full(&self, memory: &Memory, filled: u64) -> bool {
+        memory.hope.saturating_add(filled) >= memory.head.saturating_add(self.shape.maxsize as u64)
+            && (filled > 0 || self.is_full(0))
     }
 
     /// Whether as many jobs wait in the lane as may.

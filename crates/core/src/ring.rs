@@ -8,13 +8,16 @@
 //! Source: the ring that anybody may help along is that of M. Michael and M. Scott, "Simple, Fast, and Practical
 //! Non-Blocking and Blocking Concurrent Queue Algorithms", 1996.
 
-use crate::atomic::{Ordering, Word64, fence};
+use crate::atomic::{Ordering, Word64, fence, will_write};
 
 /// Bits of a word that name a place; the others are the low bits of the number.
 const PLACE_BITS: u32 = 20;
 
 /// The most places.
 pub const MOST_PLACES: usize = 1 << PLACE_BITS;
+
+/// Words of a line of the processor's cache.
+const LINE: u64 = 8;
 
 /// Where a thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,6 +139,11 @@ impl<'a> Ring<'a> {
                     }
                     // Release [ring.word]. It fails where somebody was faster, and has this number.
                     if word.compare_exchange(seen, pack(seq, place), Ordering::SeqCst, Ordering::Relaxed).is_ok() {
+                        if seq.is_multiple_of(LINE) {
+                            // Those who read have the line of words that comes next: to have it alone takes as long as all the
+                            // rest.
+                            will_write(self.word(seq.wrapping_add(LINE)));
+                        }
                         return Ok(seq);
                     }
                 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use samemap_core::atomic::monotonic;
@@ -268,7 +268,7 @@ impl Depot {
                 return Ok(None);
             }
             let mut memory = self.memory.recall();
-            let is_full = if route.lane == 0 { store.seems_full(&memory) } else { store.is_full(route.lane) };
+            let is_full = if route.lane == 0 { store.seems_full(&memory, 0) } else { store.is_full(route.lane) };
             let held = if is_full { None } else { Self::hold(&store, &mut memory, tag, length, route) };
             let put = match held {
                 Some(held) => self.fill(py, (&store, &mut memory), tag, held, message, route)?,
@@ -429,11 +429,30 @@ impl Depot {
         match self.content(py, store, tag, grip, label, until != 0) {
             Ok(content) => Ok(Some(Taken { grip, seq, label, content })),
             Err(error) => {
-                // Nobody could read it: neither will the next.
-                store.put_away(grip, tag, false);
+                self.renounce(py, store, (grip, tag), false, &error);
                 Err(error)
             }
         }
+    }
+
+    /// Lets go of a job that was taken and could not be read or brought back; says whether it is a dead letter now.
+    #[cold]
+    pub(crate) fn renounce(
+        &self,
+        py: Python<'_>,
+        store: &Store<'_>,
+        (grip, tag): (Grip, Tag),
+        has_views: bool,
+        why: &PyErr,
+    ) -> bool {
+        // Whoever is next may have the memory that this one had not; but nothing else that went wrong would go better.
+        let is_dead = !why.is_instance_of::<PyMemoryError>(py);
+        if is_dead {
+            store.put_away(grip, tag, has_views);
+        } else {
+            store.give_back(grip, tag, has_views);
+        }
+        is_dead
     }
 
     #[inline]

@@ -8,6 +8,7 @@ use pyo3::types::{PyBytesMethods, PyList};
 use crate::arguments::Timeout;
 use crate::depot::{Depot, Put, Route};
 use crate::exhaustion;
+use crate::small::STRETCH;
 use crate::view::{Message, Source};
 
 /// Jobs that were put, and of which nobody was told yet.
@@ -59,9 +60,6 @@ impl<'a> Putting<'a> {
         Ok((self.done.get(), ended))
     }
 
-    /// So many at once, before those who wait are told.
-    const STRETCH: usize = 64;
-
     fn one(&self, py: Python<'_>, message: &Message<'_>, flags: u16) -> PyResult<()> {
         let route = Route { flags, ..Route::default() };
         let put = self.depot.put_quietly(py, message, route, self.timeout, || self.untold.tell(self.depot))?;
@@ -81,7 +79,7 @@ impl<'a> Putting<'a> {
         let mut next = 0;
         // Making messages can run any code, also such as shortens the list.
         while next < list.len() {
-            let end = next + Self::STRETCH;
+            let end = next + STRETCH;
             while next < list.len().min(end) {
                 next += self.as_they_are(list, next, end)?;
                 if next < list.len().min(end) {
@@ -99,13 +97,22 @@ impl<'a> Putting<'a> {
     /// Puts those of a list from `next` on that are small, and are sent as they are; returns how many.
     fn as_they_are(&self, list: &Bound<'_, PyList>, next: usize, end: usize) -> PyResult<usize> {
         let mut run = self.depot.begin()?;
-        let (mut jobs, mut size, mut last) = (0, 0, 0);
+        // All are filled before the first counts: the ring is what all producers write, and so they get in each other's way
+        // there once, and not at every message.
+        let mut filled = Vec::with_capacity(end - next);
         for at in next..list.len().min(end) {
-            let value = list.get_item(at)?;
+            let Ok(value) = list.get_item(at) else { break };
             let Some((bytes, flags)) = self.depot.as_it_is(&value) else { break };
-            let Some(seq) = run.put(bytes, flags) else { break };
-            (jobs, size, last) = (jobs + 1, size + bytes.len() as u64, seq);
+            let Some(grip) = run.fill(bytes, flags, filled.len() as u64) else { break };
+            filled.push((grip, bytes.len() as u64));
         }
+        let (mut jobs, mut size, mut last, mut filled) = (0, 0, 0, filled.into_iter());
+        for (grip, bytes) in filled.by_ref() {
+            let Some(seq) = run.commit(grip) else { break };
+            (jobs, size, last) = (jobs + 1, size + bytes, seq);
+        }
+        // When one may not count, those behind it may not, either: they would get in front of it.
+        filled.for_each(|(grip, _)| run.abandon(grip));
         if jobs > 0 {
             self.count(jobs, size, last);
         }
@@ -135,7 +142,7 @@ impl<'a> Putting<'a> {
                     let _ = told.setattr("unpublished", (&value,));
                 }
             })?;
-            if self.untold.jobs.get() >= Self::STRETCH as u64 {
+            if self.untold.jobs.get() >= STRETCH as u64 {
                 self.untold.tell(self.depot)?;
                 py.check_signals()?;
             }

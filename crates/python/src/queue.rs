@@ -68,23 +68,58 @@ impl Queue {
         Ok(())
     }
 
-    /// Makes the object of a job that was taken and counted, and ends the job. What cannot be made becomes a dead letter.
+    /// The object of a job that was taken and counted. A job of which none can be made becomes a dead letter, or is given back
+    /// when there was no memory for it.
     #[inline]
-    fn finish(&self, py: Python<'_>, store: &Store<'_>, tag: Tag, taken: &Taken) -> PyResult<Py<PyAny>> {
+    fn value(&self, py: Python<'_>, store: &Store<'_>, tag: Tag, taken: &Taken) -> PyResult<Py<PyAny>> {
         let Taken { grip, label, content, seq } = taken;
-        let value = self.depot.value(py, content, label.flags).inspect_err(|error| {
-            store.put_away(*grip, tag, content.has_views());
+        self.depot.value(py, content, label.flags).inspect_err(|error| {
+            let is_dead = self.depot.renounce(py, store, (*grip, tag), content.has_views(), error);
             store.count_done(tag);
-            let note = format!("job {seq} is among the dead letters now, because it could not be brought back");
+            let now = if is_dead { "is among the dead letters now, because it" } else { "was given back, as it" };
             // The error itself matters more.
-            let _ = error.value(py).call_method1("add_note", (note,));
-        })?;
+            let _ = error.value(py).call_method1("add_note", (format!("job {seq} {now} could not be brought back"),));
+        })
+    }
+
+    /// Ends a job of which the object was made.
+    #[inline]
+    fn end(store: &Store<'_>, tag: Tag, Taken { grip, label, content, .. }: &Taken) {
         match store.finish(*grip, *label, tag) {
             Some(None) => {}
             Some(Some(held)) => content.clear(store, held, tag),
             None => content.let_go(store, *grip, tag),
         }
-        Ok(value)
+    }
+
+    /// Adds the objects of jobs that were taken and counted to those that were found, and ends the jobs.
+    fn add(
+        &self,
+        py: Python<'_>,
+        (store, tag): (&Store<'_>, Tag),
+        taken: &[Taken],
+        found: &Bound<'_, PyList>,
+    ) -> PyResult<()> {
+        let is_only = found.is_empty() && taken.len() == 1;
+        for (at, each) in taken.iter().enumerate() {
+            match self.value(py, store, tag, each) {
+                Ok(value) => {
+                    if let Err(error) = found.append(value) {
+                        for Taken { grip, content, .. } in &taken[at..] {
+                            store.give_back(*grip, tag, content.has_views());
+                            store.count_done(tag);
+                        }
+                        // What there is matters more than the error, which comes again.
+                        return if found.is_empty() { Err(error) } else { Ok(()) };
+                    }
+                    Self::end(store, tag, each);
+                }
+                Err(error) if is_only => return Err(error),
+                // It is a dead letter now, or was given back: the others are not lost with it.
+                Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     #[inline]
@@ -102,7 +137,7 @@ impl Queue {
         // Closed meanwhile, it takes no part any more.
         let tag = self.depot.object.tag()?;
         store.count_gets(tag, 1);
-        let value = self.finish(py, &store, tag, &taken);
+        let value = self.value(py, &store, tag, &taken).inspect(|_| Self::end(&store, tag, &taken));
         store.tell_freed();
         value
     }
@@ -299,15 +334,7 @@ impl Queue {
             self.depot.take_more(py, &store, tag, stretch - copied, &mut taken)?;
             store.count_gets(tag, taken.len() as u64);
             left = if taken.len() + copied < stretch { 0 } else { left - taken.len() };
-            let is_only = found.is_empty() && taken.len() == 1;
-            for each in &taken {
-                match self.finish(py, &store, tag, each) {
-                    Ok(value) => found.append(value)?,
-                    Err(error) if is_only => return Err(error),
-                    // It is a dead letter now: the others are not lost with it.
-                    Err(_) => {}
-                }
-            }
+            self.add(py, (&store, tag), &taken, &found)?;
             store.tell_freed();
             py.check_signals()?;
         }

@@ -3,13 +3,17 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use samemap_core::bell::wall_clock;
+use samemap_core::error::Error;
 use samemap_core::job::Label;
-use samemap_core::queue::{Memory, Next, Shut, Store};
+use samemap_core::queue::{Grip, Memory, Next, Shut, Store};
 use samemap_core::tag::Tag;
 
 use crate::depot::{Depot, RAW, Way};
 use crate::drive::raise;
 use crate::view::{InJob, bytes_with};
+
+/// So many at once: of those that are put before those who wait are told, of those that are got before they are copied.
+pub(crate) const STRETCH: usize = 64;
 
 /// Small messages that are put in a row.
 pub(crate) struct Run<'a> {
@@ -25,24 +29,44 @@ impl Run<'_> {
     /// is wrong; then it is still to be put, by what can wait or say what it is.
     #[inline(always)]
     pub(crate) fn put(&mut self, bytes: &[u8], flags: u16) -> Option<u64> {
+        let grip = self.fill(bytes, flags, 0)?;
+        self.commit(grip)
+    }
+
+    /// Fills a place with a small message; `None` as for [`put`](Self::put). So many are `filled` and do not count yet.
+    #[inline(always)]
+    pub(crate) fn fill(&mut self, bytes: &[u8], flags: u16, filled: u64) -> Option<Grip> {
         let Self { depot, store, tag, memory, moment } = self;
         let (storage, segment) = (&depot.storage, depot.segment());
-        if bytes.len() > storage.shape().cell || store.shut() != Shut::Open || store.seems_full(memory) {
+        if bytes.len() > storage.shape().cell || store.shut() != Shut::Open || store.seems_full(memory, filled) {
             return None;
         }
         let grip = store.take_place(memory, *tag)?;
         let label = Label { length: bytes.len() as u64, first: 0, blocks: 0, lane: 0, flags, number: 0 };
         let written = InJob(storage, segment, grip.at, label).fill(bytes);
-        let seq = written.and_then(|()| segment.check()).ok().and_then(|()| {
-            store.label(grip, label, *moment);
-            store.commit(memory, 0, grip, *tag).ok()
-        });
-        if seq.is_some() {
-            storage.will_write(segment, grip.at);
-        } else {
-            store.abandon(grip, *tag);
+        if written.and_then(|()| segment.check()).is_err() {
+            self.abandon(grip);
+            return None;
+        }
+        store.label(grip, label, *moment);
+        storage.will_write(segment, grip.at);
+        Some(grip)
+    }
+
+    /// Has a message that was filled count, and returns its number; `None` when it may not, and its place is given up.
+    #[inline(always)]
+    pub(crate) fn commit(&mut self, grip: Grip) -> Option<u64> {
+        let seq = self.store.commit(&mut self.memory, 0, grip, self.tag).ok();
+        if seq.is_none() {
+            self.abandon(grip);
         }
         seq
+    }
+
+    /// Gives up a place that was filled.
+    #[cold]
+    pub(crate) fn abandon(&self, grip: Grip) {
+        self.store.abandon(grip, self.tag);
     }
 
     /// Tells of those that were put.
@@ -96,38 +120,53 @@ impl Depot {
         bytes.map(|bytes| (bytes.as_bytes(), if self.way == Way::Pickle { RAW } else { 0 }))
     }
 
+    /// The next job, if it is bytes as they are, and few.
+    #[inline(always)]
+    fn find(&self, store: &Store<'_>, memory: &mut Memory, later: u64) -> Next {
+        let segment = self.segment();
+        match store.find_small(memory, later, |at| self.storage.will_read(segment, at)) {
+            Next::Small(_, _, Label { length, flags, .. })
+                if length > self.storage.shape().cell as u64 || self.way == Way::Pickle && flags & RAW == 0 =>
+            {
+                Next::Another
+            }
+            next => next,
+        }
+    }
+
+    #[inline(always)]
+    fn copy_of<'py>(&self, py: Python<'py>, grip: Grip, label: Label) -> PyResult<Result<Bound<'py, PyBytes>, Error>> {
+        bytes_with(py, label.length as usize, |place| self.storage.read(self.segment(), grip.at, label, place))
+    }
+
     /// Gets the next job in one step, if it is bytes as they are, and few; says what it is.
     #[inline]
     pub(crate) fn get(&self, py: Python<'_>, store: &Store<'_>, tag: Tag) -> PyResult<Got> {
         if self.way == Way::Codec {
             return Ok(Got::Another);
         }
-        let segment = self.segment();
         let mut memory = self.memory.recall();
         let found = loop {
-            let (found, seq, label) = match store.find_small(&mut memory, |at| self.storage.will_read(segment, at)) {
+            // Not the very next one: where there is another consumer, that one is about to have it.
+            let (found, seq, label) = match self.find(store, &mut memory, 2) {
                 Next::Small(found, seq, label) => (found, seq, label),
                 Next::Nothing => break Got::Nothing,
                 Next::Another => break Got::Another,
             };
-            if label.length > self.storage.shape().cell as u64 || self.way == Way::Pickle && label.flags & RAW == 0 {
-                break Got::Another;
-            }
-            let copied =
-                bytes_with(py, label.length as usize, |place| self.storage.read(segment, found.at, label, place));
             // What cannot be read so is told of by whoever takes it.
-            let Ok(bytes) = copied? else { break Got::Another };
+            let Ok(bytes) = self.copy_of(py, found, label)? else { break Got::Another };
             if store.win(found, tag) {
                 store.tell_won(&mut memory, seq);
                 break Got::Value(bytes.into_any().unbind());
             }
         };
         self.memory.note(&memory);
+        let segment = self.segment();
         segment.check().map_err(|error| raise(segment, &error))?;
         Ok(found)
     }
 
-    /// Gets up to `most` jobs that can be had in one step each; says how many, and whether there are no more.
+    /// Gets up to `most` jobs that are bytes as they are, and few; says how many, and whether there are no more.
     pub(crate) fn get_copied(
         &self,
         py: Python<'_>,
@@ -135,15 +174,75 @@ impl Depot {
         most: usize,
         found: &Bound<'_, PyList>,
     ) -> PyResult<(usize, bool)> {
-        for copied in 0..most {
-            match self.get(py, store, tag) {
-                Ok(Got::Value(value)) => found.append(value)?,
-                Ok(Got::Nothing) => return Ok((copied, true)),
+        if self.way == Way::Codec {
+            return Ok((0, false));
+        }
+        let (mut copied, mut leased) = (0, Vec::with_capacity(most.min(STRETCH)));
+        while copied < most {
+            // All are leased before the first is copied: so consumers get in each other's way once, and not at every job.
+            let ended = self.lease_small(store, tag, (most - copied).min(STRETCH), &mut leased);
+            let (count, done) = self.copy_leased(py, store, tag, &leased, found);
+            copied += count;
+            leased.clear();
+            match (done, ended) {
                 // What there is matters more than the error, which comes again.
-                Err(error) if found.is_empty() => return Err(error),
-                Ok(Got::Another) | Err(_) => return Ok((copied, false)),
+                (Err(error), _) if found.is_empty() => return Err(error),
+                (Err(_), _) => return Ok((copied, false)),
+                (Ok(()), Some(next)) => {
+                    store.tell_freed();
+                    return Ok((copied, next == Next::Nothing));
+                }
+                // Who waits for room was woken for every quarter of the queue.
+                (Ok(()), None) => store.tell_finished(),
             }
         }
         Ok((most, false))
+    }
+
+    /// Leases small jobs until there are `most`; or says what comes next instead.
+    #[inline]
+    fn lease_small(&self, store: &Store<'_>, tag: Tag, most: usize, leased: &mut Vec<(Grip, Label)>) -> Option<Next> {
+        let (mut memory, now) = (self.memory.recall(), wall_clock());
+        let mut ended = None;
+        while leased.len() < most && ended.is_none() {
+            // Further than where one is got at a time: here it takes less until it is wanted.
+            match self.find(store, &mut memory, 6) {
+                Next::Small(found, seq, label) => {
+                    leased.extend(store.lease_small(&mut memory, (found, seq), tag, now).map(|grip| (grip, label)));
+                }
+                other => ended = Some(other),
+            }
+        }
+        self.memory.note(&memory);
+        ended
+    }
+
+    /// Copies what was leased, and ends the leases; or gives back what could not be copied. Says how many were.
+    fn copy_leased(
+        &self,
+        py: Python<'_>,
+        store: &Store<'_>,
+        tag: Tag,
+        leased: &[(Grip, Label)],
+        found: &Bound<'_, PyList>,
+    ) -> (usize, PyResult<()>) {
+        let (segment, mut copied) = (self.segment(), 0);
+        let done = leased.iter().try_for_each(|&(grip, label)| {
+            let bytes = self.copy_of(py, grip, label)?.map_err(|error| raise(segment, &error))?;
+            found.append(bytes)?;
+            copied += 1;
+            Ok(())
+        });
+        // Before they are gone: whoever waits until all is done must not miss it.
+        store.count_gets(tag, copied as u64);
+        for &(grip, label) in &leased[..copied] {
+            if let Some(Some(held)) = store.finish(grip, label, tag) {
+                store.clear(held, tag);
+            }
+        }
+        for &(grip, _) in &leased[copied..] {
+            store.give_back(grip, tag, false);
+        }
+        (copied, done.and_then(|()| segment.check().map_err(|error| raise(segment, &error))))
     }
 }

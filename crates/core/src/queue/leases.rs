@@ -56,7 +56,7 @@ impl<'a> Store<'a> {
 
     /// Tells those who wait until all is done, if there is nothing left to take: else whoever takes that tells them.
     #[inline]
-    pub(super) fn tell_finished(&self) {
+    pub fn tell_finished(&self) {
         if self.queue.finished.is_heard() && self.look(0).is_none() {
             self.queue.finished.ring();
         }

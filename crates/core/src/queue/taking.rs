@@ -129,21 +129,30 @@ impl<'a> Store<'a> {
         }
         loop {
             let (found, seq) = self.next(memory, lane)?;
-            let leased = found.state.leased(me);
             // When it fails, somebody else has it, or its producer says that it is ready: look again. Others have gone on
             // each time, so this ends.
-            if self.jobs[found.at].change(found.state, leased) {
-                self.jobs[found.at].note_taken(leased, now, until);
+            if let Some(grip) = self.lease(found, me, now, until) {
                 self.pass(memory, lane, seq);
-                return Some((Grip { at: found.at, state: leased }, seq));
+                return Some((grip, seq));
             }
         }
     }
 
-    /// The next job of the first lane, for one who copies its message and then [wins](Self::win) it, in one step: so a small
-    /// message costs one exchange where to take and to end it costs two. `ahead` is told the place of a job that comes soon.
     #[inline(always)]
-    pub fn find_small(&self, memory: &mut Memory, ahead: impl FnOnce(usize)) -> Next {
+    fn lease(&self, found: Grip, me: Tag, now: u64, until: u64) -> Option<Grip> {
+        let (job, leased) = (&self.jobs[found.at], found.state.leased(me));
+        let is_leased = job.change(found.state, leased);
+        if is_leased {
+            job.note_taken(leased, now, until);
+        }
+        is_leased.then_some(Grip { at: found.at, state: leased })
+    }
+
+    /// The next job of the first lane, for one who copies its message and then [wins](Self::win) it, in one step: so a small
+    /// message costs one exchange where to take and to end it costs two; or who [leases](Self::lease_small) several, before it
+    /// copies them. `ahead` is told the place of the job that comes as many later as it says.
+    #[inline(always)]
+    pub fn find_small(&self, memory: &mut Memory, later: u64, ahead: impl FnOnce(usize)) -> Next {
         if self.shut() == Shut::Out {
             return Next::Nothing;
         }
@@ -152,14 +161,21 @@ impl<'a> Store<'a> {
         }
         let Some((found, seq)) = self.next(memory, 0) else { return Next::Nothing };
         let job = &self.jobs[found.at];
-        // Its line and its message lie with its producer, and to get them takes as long as all the rest. Not the very next one:
-        // where there is another consumer, that one is about to have it.
-        if let Place::At(soon) = self.ring(0).place(seq.saturating_add(2)) {
+        // Its line and its message lie with its producer, and to get them takes as long as all the rest.
+        if let Place::At(soon) = self.ring(0).place(seq.saturating_add(later)) {
             will_write(&raw const self.jobs[soon]);
             ahead(soon);
         }
         let label = job.read();
         if label.blocks == 0 && job.is_unkept() { Next::Small(found, seq, label) } else { Next::Another }
+    }
+
+    /// Leases a job that was [found](Self::find_small), for ever; `None` when another was faster.
+    #[inline(always)]
+    pub fn lease_small(&self, memory: &mut Memory, (found, seq): (Grip, u64), me: Tag, now: u64) -> Option<Grip> {
+        let leased = self.lease(found, me, now, 0)?;
+        self.pass(memory, 0, seq);
+        Some(leased)
     }
 
     /// Has `me` win a job whose message it has copied: it is out of the queue then, and counted as got. If not, another has it,

@@ -179,13 +179,21 @@ fn put_if_it_can(segment: &Segment) {
     hand.put_now(SMALL);
 }
 
+/// All that there are, of which none is copied before all are leased.
+fn get_many(segment: &Segment) {
+    Hand::new(segment).get_many();
+}
+
 /// Many at once, of which others are told together.
 fn put_many(segment: &Segment) {
     let mut hand = Hand::new(segment);
-    let mut last = None;
-    for length in [SMALL, LARGE, SMALL] {
-        last = hand.fill((0, 0), length).and_then(|filled| hand.commit(filled)).or(last);
+    // All are filled before the first counts.
+    let filled: Vec<_> = [SMALL, LARGE, SMALL].into_iter().filter_map(|length| hand.fill((0, 0), length)).collect();
+    let (mut last, mut filled) = (None, filled.into_iter());
+    while let Some(seq) = filled.next().and_then(|filled| hand.commit(filled)) {
+        last = Some(seq);
     }
+    filled.for_each(|(grip, ..)| hand.store.abandon(grip, hand.me));
     if let Some(seq) = last {
         hand.store.announce(0, seq, true);
         hand.store.count_puts(hand.me, 3, 1);
@@ -534,6 +542,7 @@ pub(crate) fn scenes() -> Vec<Scene> {
         scene("queue: lease what its producer sees", views_of_what_was_lent, lease_and_end, bury_and_put, views),
         scene("queue: put where there is no room", large_ones, put_if_it_can, get_two, a_producer_goes_on),
         scene("queue: get small ones", small_ones, get_two, bury_and_get, go_on),
+        scene("queue: get many", small_ones, get_many, bury_and_get, go_on),
         scene("queue: get large ones", large_ones, get_two, bury_and_put, a_producer_goes_on),
         scene("queue: get, and say what is done", small_ones, get_two_and_say_that_one_is_done, bury_and_get, go_on),
         scene("queue: lease and end", large_ones, lease_and_end, bury_and_put, a_producer_goes_on),

@@ -202,7 +202,7 @@ impl Hand {
     fn win(&mut self, line: &Line) -> Option<(u64, u64)> {
         loop {
             let store = line.store();
-            match store.find_small(&mut self.memory, |_| {}) {
+            match store.find_small(&mut self.memory, 1, |_| {}) {
                 Next::Small(found, seq, label) => {
                     // Relaxed: if it is won, it must be of this job all the same.
                     let copied = line.copies[found.at].load(Ordering::Relaxed);
@@ -216,6 +216,26 @@ impl Hand {
                 Next::Another => return self.get(line),
             }
         }
+    }
+
+    /// Leases small jobs, up to so many, and then ends the leases, as the binding does for many: their numbers and values.
+    fn get_many(&mut self, line: &Line, most: usize) -> Vec<(u64, u64)> {
+        let (store, me) = (line.store(), tag(self.who));
+        let mut leased = Vec::new();
+        while leased.len() < most
+            && let Next::Small(found, seq, label) = store.find_small(&mut self.memory, 1, |_| {})
+        {
+            leased.extend(store.lease_small(&mut self.memory, (found, seq), me, 0).map(|grip| (grip, seq, label)));
+        }
+        store.count_gets(me, leased.len() as u64);
+        let end = |(grip, seq, label)| {
+            let value = line.read(grip);
+            assert_eq!((value, store.finish(grip, label, me)), (label.length, Some(None)));
+            (seq, value)
+        };
+        let got = leased.into_iter().map(end).collect();
+        store.tell_freed();
+        got
     }
 
     /// Takes a job out, asleep until there is one.

@@ -56,6 +56,42 @@ fn every_job_is_got_by_one_of_two() {
     });
 }
 
+/// One gets many while another wins them one by one, and a third is put meanwhile.
+#[test]
+fn who_gets_many_gets_what_others_do_not() {
+    bounded(2, || {
+        let line = line(shape(2, 3, 2));
+        let mut producer = Hand::new(0);
+        producer.put(&line, 1).unwrap();
+        producer.put(&line, 2).unwrap();
+        let many = {
+            let line = Arc::clone(&line);
+            thread::spawn(move || {
+                line.order.point();
+                Hand::new(1).get_many(&line, 2)
+            })
+        };
+        let one = {
+            let line = Arc::clone(&line);
+            thread::spawn(move || {
+                line.order.point();
+                Vec::from_iter(Hand::new(2).win(&line))
+            })
+        };
+        // There may be room by now, or not.
+        let third = producer.put(&line, 3);
+        let mut seen = Vec::new();
+        for got in join_all([many, one]) {
+            assert!(got.is_sorted());
+            seen.extend(got);
+        }
+        seen.extend(std::iter::from_fn(|| Hand::new(3).get(&line)));
+        seen.sort_unstable();
+        assert_eq!(seen, [(1, 1), (2, 2), (3, 3)][..if third.is_ok() { 3 } else { 2 }]);
+        line.is_as_new();
+    });
+}
+
 /// With two producers, too; who gets the second job has seen that there is none before it any more.
 #[test]
 fn jobs_of_two_producers_come_in_order() {
