@@ -51,7 +51,7 @@ class TestWaiting:
         with Topic("feed") as feed, feed.subscribe() as subscription:
             feed.publish(b"x")
             assert subscription.recv(timeout).seq == 1
-            for receive in (subscription.recv, lambda timeout: subscription.recv_many(None, timeout)):
+            for receive in (subscription.recv, subscription.get, lambda timeout: subscription.recv_many(None, timeout)):
                 with pytest.raises(Empty, match=r"number 1, which it has seen .*feed"):
                     receive(timeout)
 
@@ -70,7 +70,7 @@ class TestWaiting:
     @pytest.mark.parametrize("timeout", [-1, -math.inf, math.nan])
     def test_no_time_is_refused(self, timeout: float) -> None:
         with Topic() as feed, feed.subscribe() as subscription:
-            for receive in (subscription.recv, lambda timeout: subscription.recv_many(1, timeout)):
+            for receive in (subscription.recv, subscription.get, lambda timeout: subscription.recv_many(1, timeout)):
                 with pytest.raises(ValueError, match="timeout"):
                     receive(timeout)
         with Topic(dtype="u1") as numbers, numbers.subscribe() as rows:
@@ -110,7 +110,11 @@ class TestWaiting:
             def read(mine: list[int]) -> None:
                 mine += map(number, subscription)
 
-            readers = [threading.Thread(target=read, args=(mine,)) for mine in got]
+            def read_values(mine: list[int]) -> None:
+                mine += (int.from_bytes(value[:8], "little") for value in subscription.values())
+
+            ways = (read, read_values, read, read_values)
+            readers = [threading.Thread(target=way, args=(mine,)) for way, mine in zip(ways, got, strict=True)]
             for reader in readers:
                 reader.start()
             for n in range(2000):
@@ -122,7 +126,9 @@ class TestWaiting:
             assert sorted(n for mine in got for n in mine) == list(range(2000))
             assert all(mine == sorted(mine) for mine in got)
 
-    @pytest.mark.parametrize("how", ["recv", "recv_many", "iteration", "wait", "publish", "loan", "audience"])
+    @pytest.mark.parametrize(
+        "how", ["recv", "get", "recv_many", "iteration", "values", "wait", "publish", "loan", "audience"]
+    )
     def test_ctrl_c_ends_it_and_loses_nothing(self, how: str) -> None:
         with Topic(slots=2) as feed, feed.subscribe("block") as subscription:
             if how in ("publish", "loan"):
@@ -130,8 +136,10 @@ class TestWaiting:
                 feed.publish(message(2))
             waits: dict[str, Callable[[], object]] = {
                 "recv": subscription.recv,
+                "get": subscription.get,
                 "recv_many": subscription.recv_many,
                 "iteration": lambda: list(subscription),
+                "values": lambda: list(subscription.values()),
                 "wait": lambda: wait([subscription]),
                 "publish": lambda: feed.publish(message(99)),
                 "loan": feed.loan,
@@ -183,8 +191,10 @@ class TestWaiting:
 
             calls: dict[str, Callable[[], object]] = {
                 "recv": subscription.recv,
+                "get": subscription.get,
                 "recv_many": subscription.recv_many,
                 "for": lambda: list(subscription),
+                "values": lambda: list(subscription.values()),
                 "wait": lambda: wait([Event(), subscription]),
             }
             if what == "topic":
@@ -198,8 +208,8 @@ class TestWaiting:
             (subscription if what == "subscription" else feed).close()
             for thread in threads:
                 thread.join(60)
-            assert ends.pop("for") == []
-            assert ends.keys() == calls.keys() - {"for"}
+            assert (ends.pop("for"), ends.pop("values")) == ([], [])
+            assert ends.keys() == calls.keys() - {"for", "values"}
             assert all("closed" in str(end) for end in ends.values()), ends
             assert (kept.seq, kept.stats().loaned, blocked.closed) == (2, 0, False)
 
@@ -213,6 +223,9 @@ class TestWaiting:
                 subscription.recv,
                 subscription.recv_nowait,
                 subscription.poll,
+                subscription.get,
+                subscription.get_nowait,
+                lambda: subscription.get_nowait(None),
                 subscription.recv_many,
                 lambda: subscription.lag,
                 lambda: wait([subscription], 0),
@@ -221,8 +234,9 @@ class TestWaiting:
                 with pytest.raises(ValueError, match="closed"):
                     use()
             assert (subscription.received, subscription.missed, subscription.policy) == (0, 0, "drop")
-            with pytest.raises(StopIteration):
-                next(subscription)
+            for loop in (subscription, subscription.values()):
+                with pytest.raises(StopIteration):
+                    next(loop)
 
     @pytest.mark.parametrize("end", ["subscription", "topic"])
     def test_loops_over_a_closed_one_end_at_once(self, end: str) -> None:

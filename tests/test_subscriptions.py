@@ -27,6 +27,11 @@ def message(number: int, size: int = 8) -> bytes:
     return number.to_bytes(8, "little").ljust(size, b".")
 
 
+class Broken:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return divmod, (1, 0)
+
+
 class TestDrop:
     @pytest.mark.parametrize("slots", [2, 3, 8, 64])
     @pytest.mark.parametrize("size", [8, LARGE], ids=["copied", "pinned"])
@@ -181,6 +186,80 @@ class TestBlock:
             assert number(sample) == 1
             del sample
             assert feed.subscribers() == []
+
+
+class TestValues:
+    def test_of_bytes(self) -> None:
+        with Topic(slots=4, max_message=LARGE) as feed, feed.subscribe() as subscription:
+            for n in range(9):
+                feed.publish(message(n, LARGE if n % 2 else 8))
+            # As `recv` would have it: what is gone is counted, and what was got is not there for others.
+            assert subscription.get() == message(5, LARGE)
+            assert (subscription.received, subscription.missed, subscription.lag) == (1, 5, 3)
+            assert number(subscription.recv()) == 6
+            assert [subscription.get_nowait(), subscription.get_nowait(None)] == [message(7, LARGE), message(8)]
+            assert feed.stats().pinned == 0
+            assert (subscription.get_nowait(None), subscription.get_nowait(default=b"none")) == (None, b"none")
+            with pytest.raises(Empty, match="number 9, which it has seen"):
+                subscription.get_nowait()
+            assert (subscription.received, subscription.missed) == (4, 5)
+
+    @pytest.mark.parametrize("size", [3, LARGE], ids=["copied", "pinned"])
+    def test_of_arrays(self, size: int) -> None:
+        with Topic(shape=size, dtype="u2", slots=4) as feed, feed.subscribe() as subscription:
+            feed.publish(np.arange(size, dtype="u2"))
+            row = subscription.get()[1:3]
+            assert (row.tolist(), row.flags.writeable) == ([1, 2], False)
+            assert feed.stats().pinned == (size == LARGE)
+            for _ in range(9):
+                feed.publish(np.zeros(size, "u2"))
+            assert row.tolist() == [1, 2]
+            del row
+            assert feed.stats().pinned == 0
+
+    def test_of_objects(self) -> None:
+        with Topic(codec="pickle", max_message=100_000) as feed, feed.subscribe() as subscription:
+            given = {"name": "x", "array": np.arange(9000)}
+            feed.publish(given)
+            feed.publish(None)
+            got = subscription.get()
+            assert (got["name"], got["array"].tolist()) == ("x", list(range(9000)))
+            assert subscription.get_nowait(default=7) is None
+            feed.publish(("small", 1))
+            assert next(subscription.values()) == ("small", 1)
+            assert feed.stats().pinned == 1
+            del got
+            assert feed.stats().pinned == 0
+
+    def test_what_cannot_be_brought_back_is_told(self) -> None:
+        with Topic(codec="pickle") as feed, feed.subscribe() as subscription:
+            feed.publish(Broken())
+            feed.publish("fine")
+            with pytest.raises(ZeroDivisionError):
+                subscription.get()
+            assert subscription.get() == "fine"
+
+    def test_the_newest(self) -> None:
+        with Topic() as feed, feed.subscribe("latest") as subscription:
+            for n in range(5):
+                feed.publish(message(n))
+            assert (subscription.get(), subscription.missed) == (message(4), 4)
+
+    def test_of_one_that_only_looks(self) -> None:
+        with Topic("feed") as feed, Topic.open("feed", mode="r") as seen, seen.subscribe(history=1) as subscription:
+            feed.publish(b"x")
+            assert (subscription.get(60), subscription.get_nowait(None)) == (b"x", None)
+
+    def test_the_child_of_a_fork_goes_on_from_there(self) -> None:
+        with Topic(slots=8) as feed, feed.subscribe("block") as subscription:
+            feed.publish(message(1))
+            feed.publish(message(2))
+            assert subscription.get() == message(1)
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if subscription.get(60) == message(2) else 1)
+            assert subscription.get() == message(2)
+            assert os.waitpid(child, 0)[1] == 0
 
 
 class TestJoining:

@@ -23,9 +23,9 @@ class Subscription(Compiled):
     """A reader of a `Topic`, made by `Topic.subscribe`.
 
     ``for sample in subscription`` and ``async for`` receive until it, or its topic, is closed, and end then: at once
-    where that was before. `recv` receives one by one. `wait` waits for several of them, and for locks and events, at
-    once. Threads may share one: each message goes to one of them. A fork's child goes on from where it was forked, as a
-    subscription of its own.
+    where that was before. `recv` receives one by one; `get` and `values` give what messages say, without samples.
+    `wait` waits for several of them, and for locks and events, at once. Threads may share one: each message goes to one
+    of them. A fork's child goes on from where it was forked, as a subscription of its own.
 
     Args:
         topic: The topic.

@@ -55,6 +55,17 @@ impl<'py> FromPyObject<'_, 'py> for Length {
     }
 }
 
+/// What to return instead of raising; `None` when nothing was given, not even Python's ``None``.
+pub(crate) struct Fallback(pub(crate) Option<Py<PyAny>>);
+
+impl<'py> FromPyObject<'_, 'py> for Fallback {
+    type Error = PyErr;
+
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Self(Some(given.to_owned().unbind())))
+    }
+}
+
 /// The number of a message.
 #[derive(Clone, Copy)]
 pub(crate) struct Seq(pub(crate) u64);

@@ -2,24 +2,21 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pyo3::Borrowed;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use samemap_core::error::Error;
 use samemap_core::operation::{Operation, Wanted};
 use samemap_core::spin::Spin;
 use samemap_core::topic;
 
-use crate::arguments::{Seq, Timeout};
-use crate::callback;
-use crate::drive::{check_open, drive, look, raise};
+use crate::arguments::{Fallback, Seq, Timeout};
+use crate::drive::{check_open, drive, look};
 use crate::errors::in_file;
 use crate::exhaustion;
 use crate::object::closing;
 use crate::outlet::{Outlet, damaged};
 use crate::pending::Pending;
-use crate::reception::{Found, Reader, sample};
-use crate::sample::{Content, Sample};
+use crate::reception::{Found, Reader};
+use crate::sample::Sample;
 use crate::segment::Segment;
 
 /// How often one looks for the newest value while its number stays the same, before it is said not to be there.
@@ -28,22 +25,10 @@ const PATIENCE: u32 = 1000;
 /// Numbers are told apart if they are not further from each other than this: see `Channel::is_news`.
 const FURTHEST: u64 = 1 << 43;
 
-/// What to return instead of raising; `None` when nothing was given, not even Python's ``None``.
-struct Fallback(Option<Py<PyAny>>);
-
-impl<'py> FromPyObject<'_, 'py> for Fallback {
-    type Error = PyErr;
-
-    fn extract(given: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        Ok(Self(Some(given.to_owned().unbind())))
-    }
-}
-
 /// The newest value; `samemap.Latest` adds names, codecs and more.
 #[pyclass(subclass, frozen, weakref, module = "samemap._core")]
 pub(crate) struct Latest {
     outlet: Outlet,
-    is_raw: bool,
     /// The number of the newest value that was got here.
     seen: AtomicU64,
     spin: Spin,
@@ -78,19 +63,6 @@ impl Latest {
             py.check_signals()?;
         }
         Err(damaged(segment))
-    }
-
-    #[inline]
-    fn value(&self, py: Python<'_>, found: Found) -> PyResult<Py<PyAny>> {
-        match found.content {
-            Content::Copied(bytes) if self.is_raw => Ok(bytes.into_any()),
-            Content::Copied(bytes) => {
-                Ok(callback::method(self.outlet.codec.bind(py), pyo3::intern!(py, "decode"), bytes.bind(py).as_any())?
-                    .unbind())
-            }
-            // Only subscriptions pin.
-            Content::Pinned { .. } => Err(raise(self.outlet.segment(), &Error::Closed)),
-        }
     }
 
     fn wait(&self, py: Python<'_>, from: u64, timeout: Timeout) -> PyResult<bool> {
@@ -154,9 +126,9 @@ impl Latest {
 #[pymethods]
 impl Latest {
     #[new]
-    fn new(segment: &Segment, codec: Py<PyAny>, is_raw: bool) -> PyResult<Self> {
-        let outlet = Outlet::new(segment, codec, is_raw, "wait")?;
-        Ok(Self { outlet, is_raw, seen: AtomicU64::new(0), spin: Spin::default() })
+    fn new(py: Python<'_>, segment: &Segment, codec: Py<PyAny>, is_raw: bool) -> PyResult<Self> {
+        let outlet = Outlet::new(py, segment, (codec, is_raw), "wait")?;
+        Ok(Self { outlet, seen: AtomicU64::new(0), spin: Spin::default() })
     }
 
     /// Set the value: all who look from now on get this one.
@@ -202,7 +174,7 @@ impl Latest {
     #[pyo3(signature = (default = Fallback(None)), text_signature = "($self, default=...)")]
     fn get(&self, py: Python<'_>, default: Fallback) -> PyResult<Py<PyAny>> {
         match self.find(py, 1)? {
-            Some(found) => self.value(py, found),
+            Some(found) => self.outlet.value(py, found.payload),
             None => default.0.ok_or_else(|| self.empty(py, 0)),
         }
     }
@@ -210,7 +182,7 @@ impl Latest {
     /// The newest value and what is known of it, as a sample; ``None`` when nothing was ever set.
     fn _sample(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
         let found = self.find(py, 1)?;
-        Ok(found.map(|found| sample(&self.outlet, py, found, 0)))
+        Ok(found.map(|found| Sample::new(&self.outlet, py, found, 0)))
     }
 
     /// The newest value, once it is newer than number `seq`, as a sample; ``None`` after the timeout.
@@ -219,7 +191,7 @@ impl Latest {
         let mut over = false;
         loop {
             if let Some(found) = self.find(py, from)? {
-                return Ok(Some(sample(&self.outlet, py, found, 0)));
+                return Ok(Some(Sample::new(&self.outlet, py, found, 0)));
             }
             if over || !self.wait(py, from, timeout)? {
                 return Ok(None);
@@ -281,7 +253,7 @@ impl Latest {
         let mut over = false;
         loop {
             if let Some(found) = self.find(py, from)? {
-                return self.value(py, found);
+                return self.outlet.value(py, found.payload);
             }
             if over || !self.wait(py, from, timeout)? {
                 return Err(self.empty(py, from));

@@ -15,6 +15,7 @@ mod event;
 mod exhaustion;
 mod frames;
 mod holding;
+mod in_turn;
 mod index;
 mod job;
 mod latest;

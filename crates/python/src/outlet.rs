@@ -1,7 +1,7 @@
 //! Putting messages into a topic: what publishing, loans and newest values have in common.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -21,7 +21,10 @@ use crate::callback;
 use crate::drive::{COUNTS_ALONE, drive, raise};
 use crate::errors::in_file;
 use crate::exhaustion;
+use crate::in_turn::InTurn;
 use crate::object::Object;
+use crate::reception::Payload;
+use crate::sample::Origin;
 use crate::view::{BIG, Borrowed, InSlot, Message, Source};
 
 /// What to do when no slot can be had.
@@ -47,13 +50,10 @@ impl WhenFull {
 pub(crate) struct Outlet {
     pub(crate) object: Object,
     pub(crate) arrangement: Arrangement,
-    /// How objects become bytes and come back.
-    pub(crate) codec: Py<PyAny>,
-    /// Whether messages are bytes as they are, and the codec need not be asked.
-    pub(crate) is_raw: bool,
+    /// How objects become bytes and come back, among other things.
+    pub(crate) origin: Py<Origin>,
     when_full: WhenFull,
-    /// Held only while the interpreter is attached, and never while anything waits: so no fork finds it held.
-    supply: Mutex<Supply>,
+    supply: InTurn<Supply>,
     /// The number that the next message may get.
     hope: AtomicU64,
 }
@@ -101,21 +101,21 @@ pub(crate) fn damaged(segment: &Segment) -> PyErr {
 
 impl Outlet {
     pub(crate) fn new(
+        py: Python<'_>,
         segment: &crate::segment::Segment,
-        codec: Py<PyAny>,
-        is_raw: bool,
+        (codec, is_raw): (Py<PyAny>, bool),
         when_full: &str,
     ) -> PyResult<Self> {
         let object = Object::new::<Topic>(segment, 0)?;
         let arrangement =
             Arrangement::of(object.handle.segment()).map_err(|error| raise(object.handle.segment(), &error))?;
+        let segment = Arc::clone(object.handle.segment());
         Ok(Self {
             object,
             arrangement,
-            codec,
-            is_raw,
+            origin: Py::new(py, Origin { segment, codec, is_raw })?,
             when_full: WhenFull::new(when_full)?,
-            supply: Mutex::default(),
+            supply: InTurn::default(),
             hope: AtomicU64::new(0),
         })
     }
@@ -165,15 +165,15 @@ impl Outlet {
         tag: Tag,
         timeout: Timeout,
     ) -> PyResult<Option<usize>> {
-        match self.try_take(channel, tag)? {
+        match self.try_take(py, channel, tag)? {
             Some(slot) => Ok(Some(slot)),
             None => self.wait_to_take(py, tag, timeout),
         }
     }
 
     #[inline]
-    fn try_take(&self, channel: &Channel<'_>, tag: Tag) -> PyResult<Option<usize>> {
-        let mut supply = self.supply.lock().unwrap_or_else(PoisonError::into_inner);
+    fn try_take(&self, py: Python<'_>, channel: &Channel<'_>, tag: Tag) -> PyResult<Option<usize>> {
+        let mut supply = self.supply.take(py);
         supply.hope = supply.hope.max(self.hope.load(Ordering::Relaxed));
         let segment = self.segment();
         let taken = segment.as_caller_with(tag, |caller| channel.take(&mut supply, caller));
@@ -189,7 +189,7 @@ impl Outlet {
         loop {
             let mut operation = Operation { offset: self.object.offset, wanted: Wanted::Room };
             let came = drive(py, &self.object.handle, timeout, &mut operation)?.is_some();
-            if let Some(slot) = self.try_take(&self.channel()?, tag)? {
+            if let Some(slot) = self.try_take(py, &self.channel()?, tag)? {
                 return Ok(Some(slot));
             }
             // Others were faster, perhaps again and again; or the segment is damaged, and another thread may mend it.
@@ -252,7 +252,7 @@ impl Outlet {
     /// Publishes an object; 0 when it was dropped.
     #[inline]
     pub(crate) fn publish(&self, py: Python<'_>, value: &Bound<'_, PyAny>, timeout: Timeout) -> PyResult<u64> {
-        if self.is_raw
+        if self.origin.get().is_raw
             && let Ok(bytes) = value.cast_exact::<PyBytes>()
         {
             return self.publish_message(py, &Message::One(Source::Bytes(bytes.clone())), timeout);
@@ -261,8 +261,21 @@ impl Outlet {
         self.publish_message(py, &message, timeout)
     }
 
+    /// The object that was published, of a message that was received.
+    #[inline]
+    pub(crate) fn value(&self, py: Python<'_>, payload: Payload) -> PyResult<Py<PyAny>> {
+        let origin = self.origin.get();
+        let bytes = match payload {
+            Payload::Copied(bytes) if origin.is_raw => return Ok(bytes.into_any()),
+            Payload::Copied(bytes) => bytes.into_any(),
+            Payload::Pinned(pin) => pin.into_any(),
+        };
+        callback::method(origin.codec.bind(py), pyo3::intern!(py, "decode"), bytes.bind(py)).map(Bound::unbind)
+    }
+
     fn message<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Message<'py>> {
-        let encoded = callback::method(self.codec.bind(value.py()), pyo3::intern!(value.py(), "encode"), value)?;
+        let encoded =
+            callback::method(self.origin.get().codec.bind(value.py()), pyo3::intern!(value.py(), "encode"), value)?;
         Message::new(&encoded)
     }
 
@@ -317,7 +330,7 @@ impl Outlet {
         while done < count {
             let tag = self.object.tag()?;
             let end = count.min(done + STRETCH);
-            done += self.publish_stretch(tag, &rows, each, done, end)?;
+            done += self.publish_stretch(py, tag, (&rows, each), done, end)?;
             py.check_signals()?;
             if done == end {
                 continue;
@@ -325,7 +338,7 @@ impl Outlet {
             let mut operation = Operation { offset: self.object.offset, wanted: Wanted::Room };
             let came = drive(py, &self.object.handle, waits, &mut operation)?.is_some();
             // Once more, and then in time or not.
-            let more = if came { self.publish_stretch(tag, &rows, each, done, end)? } else { 0 };
+            let more = if came { self.publish_stretch(py, tag, (&rows, each), done, end)? } else { 0 };
             done += more;
             py.detach(std::thread::yield_now);
             if !came || more == 0 && waits.has_passed() {
@@ -341,9 +354,16 @@ impl Outlet {
         Ok(done)
     }
 
-    fn publish_stretch(&self, tag: Tag, rows: &Borrowed, each: usize, from: usize, to: usize) -> PyResult<usize> {
+    fn publish_stretch(
+        &self,
+        py: Python<'_>,
+        tag: Tag,
+        (rows, each): (&Borrowed, usize),
+        from: usize,
+        to: usize,
+    ) -> PyResult<usize> {
         let (segment, channel) = (self.segment(), self.channel()?);
-        let mut supply = self.supply.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut supply = self.supply.take(py);
         // Others must find the newest message not far behind the number that everybody knows.
         let often = (self.arrangement.shape().ring / 4).max(1);
         let (mut hope, moment) = (self.hope.load(Ordering::Relaxed), now());

@@ -14,8 +14,6 @@ use samemap_core::topic::{Channel, Wanted};
 
 use crate::drive::raise;
 use crate::frames::Pin;
-use crate::outlet::Outlet;
-use crate::sample::{Content, Sample};
 use crate::view::bytes_with;
 
 /// Messages of at most so many bytes are copied at once, and pin nothing: that costs less than a pin.
@@ -74,11 +72,19 @@ impl Drop for Pinned {
     }
 }
 
+/// The bytes of a message.
+pub(crate) enum Payload {
+    /// In an object of their own.
+    Copied(Py<PyBytes>),
+    /// In their slot.
+    Pinned(Py<Pin>),
+}
+
 /// What a message was found to be.
 pub(crate) struct Found {
     pub(crate) seq: u64,
     pub(crate) label: Label,
-    pub(crate) content: Content,
+    pub(crate) payload: Payload,
 }
 
 /// How messages are taken out.
@@ -96,7 +102,7 @@ impl Reader<'_> {
     pub(crate) fn next(&self, channel: &Channel<'_>, cursor: &mut u64, wanted: Wanted) -> PyResult<Option<Found>> {
         let found = channel.receive(cursor, wanted, |at, slot, label, seq| self.read(channel, (at, slot), label, seq));
         self.segment.check().map_err(|error| raise(self.segment, &error))?;
-        found.map(|(seq, read)| read.map(|content| Found { seq, label: content.1, content: content.0 })).transpose()
+        found.map(|(seq, read)| read.map(|(payload, label)| Found { seq, label, payload })).transpose()
     }
 
     /// Message `seq`, copied, if it can be had.
@@ -105,7 +111,7 @@ impl Reader<'_> {
         let slot = channel.find(seq).and_then(|at| Some((at, channel.slots().get(at)?)));
         let read = slot.and_then(|(at, slot)| self.read(&channel, (at, slot), slot.read(seq)?, seq));
         self.segment.check().map_err(|error| raise(self.segment, &error))?;
-        read.map(|read| read.map(|content| Found { seq, label: content.1, content: content.0 })).transpose()
+        read.map(|read| read.map(|(payload, label)| Found { seq, label, payload })).transpose()
     }
 
     #[inline]
@@ -115,7 +121,7 @@ impl Reader<'_> {
         (at, slot): (usize, &Slot),
         label: Label,
         seq: u64,
-    ) -> Option<PyResult<(Content, Label)>> {
+    ) -> Option<PyResult<(Payload, Label)>> {
         let most = self.arrangement.shape().slot_size;
         let length = match usize::try_from(label.length) {
             Ok(length) if length <= most => length,
@@ -129,9 +135,9 @@ impl Reader<'_> {
                 return None;
             }
             let pinned = Pinned { reception: Arc::clone(reception), slot: at, length };
-            return Some(Py::new(self.py, Pin { pinned }).map(|pin| (Content::pinned(pin), label)));
+            return Some(Py::new(self.py, Pin { pinned }).map(|pin| (Payload::Pinned(pin), label)));
         }
-        self.copy(at, slot, length, seq).transpose().map(|copied| copied.map(|bytes| (Content::Copied(bytes), label)))
+        self.copy(at, slot, length, seq).transpose().map(|copied| copied.map(|bytes| (Payload::Copied(bytes), label)))
     }
 
     #[inline]
@@ -153,9 +159,4 @@ impl Reader<'_> {
             },
         )
     }
-}
-
-/// A sample of what was found, after so many that were missed.
-pub(crate) fn sample(outlet: &Outlet, py: Python<'_>, found: Found, missed: u64) -> Sample {
-    Sample::new(outlet, py, found.seq, missed, found.label, found.content)
 }

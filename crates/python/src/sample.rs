@@ -14,6 +14,7 @@ use crate::callback;
 use crate::frames::Pin;
 use crate::outlet::Outlet;
 use crate::participant::{Participant, seconds};
+use crate::reception::{Found, Payload};
 
 /// Where the bytes of a sample are.
 pub(crate) enum Content {
@@ -28,9 +29,23 @@ pub(crate) enum Content {
 }
 
 impl Content {
-    pub(crate) fn pinned(pin: Py<Pin>) -> Self {
-        Self::Pinned { pin: Mutex::new(Some(pin)), is_retained: AtomicBool::new(false) }
+    #[inline(always)]
+    fn new(payload: Payload) -> Self {
+        match payload {
+            Payload::Copied(bytes) => Self::Copied(bytes),
+            Payload::Pinned(pin) => Self::Pinned { pin: Mutex::new(Some(pin)), is_retained: AtomicBool::new(false) },
+        }
     }
+}
+
+/// What all samples of a topic have in common: that they all keep one is quicker than to keep each of these.
+#[pyclass(frozen)]
+pub(crate) struct Origin {
+    pub(crate) segment: Arc<Segment>,
+    /// How objects become bytes and come back.
+    pub(crate) codec: Py<PyAny>,
+    /// Whether messages are bytes as they are, and the codec need not be asked.
+    pub(crate) is_raw: bool,
 }
 
 /// A message that was received from a `Topic`, or looked up in a `Latest`.
@@ -50,10 +65,7 @@ impl Content {
 ///     (1, 0, array([1, 2, 3], dtype=uint8), b'\x01\x02\x03')
 #[pyclass(frozen, weakref, module = "samemap")]
 pub(crate) struct Sample {
-    segment: Arc<Segment>,
-    codec: Py<PyAny>,
-    /// Whether the message is bytes as they are, and the codec need not be asked.
-    is_raw: bool,
+    origin: Py<Origin>,
     /// The number of the message, from 1.
     #[pyo3(get)]
     seq: u64,
@@ -67,10 +79,12 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
+    /// A sample of what was found, after so many that were missed.
     #[inline]
-    pub(crate) fn new(outlet: &Outlet, py: Python<'_>, seq: u64, missed: u64, label: Label, content: Content) -> Self {
-        let (segment, codec) = (Arc::clone(outlet.segment()), outlet.codec.clone_ref(py));
-        Self { segment, codec, is_raw: outlet.is_raw, seq, missed, label, content, array: Mutex::default() }
+    pub(crate) fn new(outlet: &Outlet, py: Python<'_>, found: Found, missed: u64) -> Self {
+        let Found { seq, label, payload } = found;
+        let (origin, content) = (outlet.origin.clone_ref(py), Content::new(payload));
+        Self { origin, seq, missed, label, content, array: Mutex::default() }
     }
 
     /// What holds the bytes: a `bytes`, or a `Pin`. With `retain`, the sample keeps it for as long as it lives.
@@ -89,7 +103,7 @@ impl Sample {
     }
 
     fn convert<'py>(&self, py: Python<'py>, how: &Bound<'py, pyo3::types::PyString>) -> PyResult<Bound<'py, PyAny>> {
-        callback::method(self.codec.bind(py), how, self.content(false)?.bind(py))
+        callback::method(self.origin.get().codec.bind(py), how, self.content(false)?.bind(py))
     }
 }
 
@@ -112,7 +126,8 @@ impl Sample {
     #[getter]
     fn publisher(&self) -> PyResult<Option<Participant>> {
         let Some(tag) = self.label.publisher else { return Ok(None) };
-        let roster = self.segment.roster().map_err(|error| crate::drive::raise(&self.segment, &error))?;
+        let segment = &self.origin.get().segment;
+        let roster = segment.roster().map_err(|error| crate::drive::raise(segment, &error))?;
         Ok(roster.describe(tag).map(|participant| Participant { participant }))
     }
 
@@ -132,7 +147,7 @@ impl Sample {
     #[getter]
     fn value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match &self.content {
-            Content::Copied(bytes) if self.is_raw => Ok(bytes.bind(py).clone().into_any()),
+            Content::Copied(bytes) if self.origin.get().is_raw => Ok(bytes.bind(py).clone().into_any()),
             _ => self.convert(py, pyo3::intern!(py, "decode")),
         }
     }

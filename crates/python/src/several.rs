@@ -77,7 +77,7 @@ impl Waitable<'_> {
             Self::RLock(lock) => lock.get().object.operation(Wanted::FreeRLock(owner)),
             Self::Semaphore(semaphore) => semaphore.get().object.operation(Wanted::FreePermit),
             Self::ReadWriteLock(lock) => lock.get().object.operation(Wanted::FreeToWrite),
-            Self::Subscription(subscription) => subscription.get().operation()?,
+            Self::Subscription(subscription) => subscription.get().operation(subscription.py())?,
             Self::Latest(latest) => latest.get().operation()?,
             Self::Queue(queue) => queue.get().depot.object.operation(Wanted::Job(0)),
             Self::Service(service) => service.get().requests.object.operation(Wanted::Job(0)),

@@ -1,7 +1,10 @@
 //! `samemap._core.Subscription`, the base of `samemap.Subscription`.
 
+mod rows;
+mod values;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -15,17 +18,20 @@ use samemap_core::spin::Spin;
 use samemap_core::subscriber::Policy;
 use samemap_core::topic::{self, Channel, audience::Start};
 
-use crate::arguments::Timeout;
+use crate::arguments::{Fallback, Timeout};
 use crate::callback;
 use crate::drive::{check_open, drive, look, raise};
 use crate::errors::in_file;
 use crate::exhaustion;
+use crate::in_turn::InTurn;
 use crate::outlet::Outlet;
 use crate::pending::Pending;
-use crate::reception::{Found, Reader, Reception, sample};
+use crate::reception::{Found, Reader, Reception};
 use crate::sample::Sample;
 use crate::topic::Topic;
 use crate::view::Writable;
+
+pub(crate) use values::Values;
 
 /// Every so many small messages, how long they took is counted.
 const DELAYS_EVERY: u64 = 16;
@@ -37,8 +43,7 @@ pub(crate) struct Subscription {
     pub(crate) handle: Handle,
     policy: Policy,
     history: u64,
-    /// Held only while the interpreter is attached, and never while anything waits: so no fork finds it held.
-    state: Mutex<State>,
+    state: InTurn<State>,
     spin: Spin,
     closed: AtomicBool,
 }
@@ -76,11 +81,7 @@ pub(crate) fn policy_name(policy: Policy) -> &'static str {
 }
 
 impl Subscription {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn outlet(&self) -> &Outlet {
+    pub(crate) fn outlet(&self) -> &Outlet {
         &self.topic.get().outlet
     }
 
@@ -150,13 +151,13 @@ impl Subscription {
         }
     }
 
-    /// The next message, if it is there.
+    /// The next message, if it is there, and how many were gone before it.
     #[inline]
-    fn next(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
+    fn find(&self, py: Python<'_>) -> PyResult<Option<(Found, u64)>> {
         self.check_open()?;
         let outlet = self.outlet();
         let segment = self.handle.segment();
-        let mut state = self.state();
+        let mut state = self.state.take(py);
         self.settle(&mut state)?;
         let state = &mut *state;
         let before = state.cursor;
@@ -173,7 +174,40 @@ impl Subscription {
         state.received += 1;
         state.missed += missed;
         self.note(&channel, state, Some(&found));
-        Ok(Some(sample(outlet, py, found, missed)))
+        Ok(Some((found, missed)))
+    }
+
+    /// A sample of the next message, if it is there.
+    #[inline]
+    fn next(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
+        Ok(self.find(py)?.map(|(found, missed)| Sample::new(self.outlet(), py, found, missed)))
+    }
+
+    /// The next message, for which it waits.
+    #[inline]
+    fn find_in_time(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(Found, u64)> {
+        if let Some(found) = self.find(py)? {
+            return Ok(found);
+        }
+        let timeout = Timeout::new(timeout)?;
+        loop {
+            let over = self.wait_once(py, timeout)?;
+            match self.find(py)? {
+                Some(found) => return Ok(found),
+                None if over => return Err(self.empty(py, timeout)),
+                None => {}
+            }
+        }
+    }
+
+    /// What a loop is given; nothing at the end.
+    fn or_end<T>(&self, py: Python<'_>, received: PyResult<T>) -> PyResult<Option<T>> {
+        match received {
+            Ok(received) => Ok(Some(received)),
+            // Whatever else is raised is for the caller, also when it was closed: by a signal handler, say, that then raises.
+            Err(error) if error.is_instance_of::<PyValueError>(py) && self.check_open().is_err() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Lets monitors, and publishers who wait for it, know how far it has come.
@@ -197,7 +231,7 @@ impl Subscription {
     #[cold]
     fn wait(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
         let segment = self.handle.segment();
-        let cursor = self.state().cursor;
+        let cursor = self.state.take(py).cursor;
         let channel = self.outlet().channel()?;
         if !segment.is_writable() {
             let is_there = || self.check_open().map(|()| channel.is_news(cursor).then_some(()));
@@ -222,9 +256,9 @@ impl Subscription {
     }
 
     /// What `samemap.wait` waits for.
-    pub(crate) fn operation(&self) -> PyResult<Operation> {
+    pub(crate) fn operation(&self, py: Python<'_>) -> PyResult<Operation> {
         self.check_open()?;
-        let mut state = self.state();
+        let mut state = self.state.take(py);
         self.settle(&mut state)?;
         if state.reception.is_none() {
             return Err(raise(self.handle.segment(), &Error::ReadOnly));
@@ -268,7 +302,7 @@ impl Subscription {
 #[pymethods]
 impl Subscription {
     #[new]
-    fn new(topic: Py<Topic>, policy: &str, history: u64) -> PyResult<Self> {
+    fn new(py: Python<'_>, topic: Py<Topic>, policy: &str, history: u64) -> PyResult<Self> {
         let outlet = &topic.get().outlet;
         check_open(&outlet.object.handle)?;
         let handle = outlet.object.handle.again().map_err(|error| raise(outlet.segment(), &error))?;
@@ -278,11 +312,11 @@ impl Subscription {
             handle,
             policy,
             history,
-            state: Mutex::default(),
+            state: InTurn::new(State::default()),
             spin: Spin::default(),
             closed: AtomicBool::new(false),
         };
-        made.join(&mut made.state(), Start::History(history))?;
+        made.join(&mut made.state.take(py), Start::History(history))?;
         made.outlet().object.check()?;
         Ok(made)
     }
@@ -311,18 +345,8 @@ impl Subscription {
     ///     b'hello'
     #[pyo3(signature = (timeout = None))]
     fn recv(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Sample> {
-        if let Some(sample) = self.next(py)? {
-            return Ok(sample);
-        }
-        let timeout = Timeout::new(timeout)?;
-        loop {
-            let over = self.wait_once(py, timeout)?;
-            match self.next(py)? {
-                Some(sample) => return Ok(sample),
-                None if over => return Err(self.empty(py, timeout)),
-                None => {}
-            }
-        }
+        let (found, missed) = self.find_in_time(py, timeout)?;
+        Ok(Sample::new(self.outlet(), py, found, missed))
     }
 
     /// Receive the next message if it is there.
@@ -353,12 +377,78 @@ impl Subscription {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Sample>> {
-        match self.recv(py, None) {
-            Ok(sample) => Ok(Some(sample)),
-            // Whatever else is raised is for the caller, also when it was closed: by a signal handler, say, that then raises.
-            Err(error) if error.is_instance_of::<PyValueError>(py) && self.check_open().is_err() => Ok(None),
-            Err(error) => Err(error),
+        self.or_end(py, self.recv(py, None))
+    }
+
+    /// Get what the next message says, and wait for it: for those who need no more of it than its value.
+    ///
+    /// That is `recv` without the sample, and quicker for small messages.
+    ///
+    /// Args:
+    ///     timeout: Seconds; ``None`` waits for ever, 0 only looks.
+    ///
+    /// Returns:
+    ///     What was published, as ``recv().value`` has it: a large array is read-only, and keeps its slot while any view of it
+    ///     lives.
+    ///
+    /// Raises:
+    ///     Empty: None came in time; a ``queue.Empty`` and a ``TimeoutError``.
+    ///     KeyboardInterrupt: Ctrl-C, at once; likewise whatever another signal handler raises.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     ValueError: It is closed, also by another thread meanwhile; or the timeout makes no sense.
+    ///
+    /// Example:
+    ///     >>> from samemap import Topic
+    ///     >>> topic = Topic()
+    ///     >>> sub = topic.subscribe()
+    ///     >>> topic.publish(b"hello")
+    ///     1
+    ///     >>> sub.get()
+    ///     b'hello'
+    #[pyo3(signature = (timeout = None))]
+    fn get(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
+        let (found, _) = self.find_in_time(py, timeout)?;
+        self.outlet().value(py, found.payload)
+    }
+
+    /// Get what the next message says, if it is there.
+    ///
+    /// Args:
+    ///     default: What to return when it is not, instead of raising: for loops that poll.
+    ///
+    /// Returns:
+    ///     As `get`.
+    ///
+    /// Raises:
+    ///     Empty: There is none, and no default; a ``queue.Empty`` and a ``TimeoutError``.
+    ///     SegmentTruncated: Somebody truncated the file.
+    ///     ValueError: It is closed.
+    ///
+    /// Example:
+    ///     >>> from samemap import Topic
+    ///     >>> sub = Topic().subscribe()
+    ///     >>> sub.get_nowait(default=b"nothing yet")
+    ///     b'nothing yet'
+    #[pyo3(signature = (default = Fallback(None)), text_signature = "($self, default=...)")]
+    fn get_nowait(&self, py: Python<'_>, default: Fallback) -> PyResult<Py<PyAny>> {
+        match self.find(py)? {
+            Some((found, _)) => self.outlet().value(py, found.payload),
+            None => default.0.ok_or_else(|| self.empty(py, Timeout::Now)),
         }
+    }
+
+    /// What the messages say, one after the other, for loops that need no more of them: as `get`.
+    ///
+    /// Example:
+    ///     >>> from samemap import Topic
+    ///     >>> topic = Topic()
+    ///     >>> values = topic.subscribe().values()
+    ///     >>> topic.publish(b"hello")
+    ///     1
+    ///     >>> next(values)
+    ///     b'hello'
+    fn values(slf: Py<Self>) -> Values {
+        Values { subscription: slf }
     }
 
     /// Receive the next message if it is there, without an exception when it is not: for loops that poll.
@@ -408,9 +498,9 @@ impl Subscription {
         let timeout = Timeout::new(timeout)?;
         let mut over = false;
         loop {
-            let made = callback::call(make, &PyTuple::new(py, [most.min(self.within_reach()?)])?)?;
+            let made = callback::call(make, &PyTuple::new(py, [most.min(self.within_reach(py)?)])?)?;
             let mut rows = Writable::new(&made)?;
-            match self.fill(&mut rows, each)? {
+            match self.fill(py, &mut rows, each)? {
                 0 if rows.len() < each.max(1) => return Ok((made, 0)),
                 0 if over => return Err(self.empty(py, timeout)),
                 0 => over = self.wait_once(py, timeout)?,
@@ -420,30 +510,30 @@ impl Subscription {
     }
 
     /// Begin to wait for a message, for a task.
-    fn _begin_wait(&self) -> PyResult<Pending> {
-        Pending::new(&self.handle, self.operation()?, |_, _| Ok(true))
+    fn _begin_wait(&self, py: Python<'_>) -> PyResult<Pending> {
+        Pending::new(&self.handle, self.operation(py)?, |_, _| Ok(true))
     }
 
     /// How many messages it has got.
     #[getter]
-    fn received(&self) -> u64 {
-        self.state().received
+    fn received(&self, py: Python<'_>) -> u64 {
+        self.state.take(py).received
     }
 
     /// How many messages were gone before it could get them.
     #[getter]
-    fn missed(&self) -> u64 {
-        let state = self.state();
+    fn missed(&self, py: Python<'_>) -> u64 {
+        let state = self.state.take(py);
         state.missed + state.gone
     }
 
     /// How many messages were published that it has not got yet, those that are gone by now included.
     #[getter]
-    fn lag(&self) -> PyResult<u64> {
+    fn lag(&self, py: Python<'_>) -> PyResult<u64> {
         self.check_open()?;
         let newest = self.outlet().channel()?.newest();
         self.outlet().object.check()?;
-        Ok(newest.wrapping_add(1).saturating_sub(self.state().cursor))
+        Ok(newest.wrapping_add(1).saturating_sub(self.state.take(py).cursor))
     }
 
     /// How it is treated when it cannot follow: ``"latest"``, ``"drop"`` or ``"block"``.
@@ -478,9 +568,9 @@ impl Subscription {
     ///     ...     pass
     ///     >>> sub.closed
     ///     True
-    fn close(&self) {
+    fn close(&self, py: Python<'_>) {
         self.closed.store(true, Ordering::Relaxed);
-        let reception = self.state().reception.take();
+        let reception = self.state.take(py).reception.take();
         if let Some(reception) = reception {
             reception.end();
         }
@@ -491,73 +581,8 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         // Its place stays taken for as long as samples of it live, but nobody waits for it any more.
-        if let Some(reception) = &self.state().reception {
+        if let Some(reception) = &self.state.get_mut().reception {
             reception.end();
-        }
-    }
-}
-
-impl Subscription {
-    /// How many messages it can get now, at most; 1 where there is none.
-    fn within_reach(&self) -> PyResult<usize> {
-        self.check_open()?;
-        let outlet = self.outlet();
-        let newest = outlet.channel()?.newest();
-        let lag = newest.saturating_add(1).saturating_sub(self.state().cursor);
-        Ok(usize::try_from(lag).unwrap_or(usize::MAX).clamp(1, outlet.arrangement.shape().slots))
-    }
-
-    /// Copies messages of `each` bytes into the rows; returns how many.
-    fn fill(&self, rows: &mut Writable, each: usize) -> PyResult<usize> {
-        self.check_open()?;
-        let outlet = self.outlet();
-        let segment = self.handle.segment();
-        let mut state = self.state();
-        self.settle(&mut state)?;
-        let state = &mut *state;
-        let channel = outlet.channel()?;
-        let most = rows.len().checked_div(each).unwrap_or(0);
-        // Publishers who wait are let on before all is read.
-        let often = (outlet.arrangement.shape().slots / 4).max(1);
-        let (mut done, mut wrong, mut published) = (0, None, 0);
-        while done < most && wrong.is_none() {
-            let before = state.cursor;
-            let found = channel.receive(&mut state.cursor, self.wanted(), |at, slot, label, seq| {
-                if label.length != each as u64 {
-                    return slot.is_still(seq).then(|| wrong = Some((seq, label.length)));
-                }
-                let copied = outlet.arrangement.read(segment, at, rows.row(done, each));
-                published = label.published;
-                (copied.is_ok() && slot.is_still(seq)).then_some(())
-            });
-            let Some((seq, ())) = found else {
-                state.gone += state.cursor.saturating_sub(before);
-                break;
-            };
-            if wrong.is_some() {
-                state.cursor = seq;
-                break;
-            }
-            state.missed += state.gone + seq.saturating_sub(before);
-            state.gone = 0;
-            state.received += 1;
-            done += 1;
-            if done.is_multiple_of(often) {
-                self.note(&channel, state, None);
-            }
-        }
-        segment.check().map_err(|error| raise(segment, &error))?;
-        if done > 0 {
-            self.note(&channel, state, None);
-            if let Some(reception) = &state.reception {
-                channel.count_delay(reception.place, now().saturating_sub(published));
-            }
-        }
-        match wrong {
-            Some((seq, length)) if done == 0 => Err(PyValueError::new_err(format!(
-                "message {seq} has {length} bytes, and {each} were expected: somebody publishes something else here"
-            ))),
-            _ => Ok(done),
         }
     }
 }

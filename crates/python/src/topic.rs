@@ -9,7 +9,7 @@ use crate::loan::{Borrowed, Lender, Loan};
 use crate::object::closing;
 use crate::outlet::{Outlet, WhenFull};
 use crate::pending::Pending;
-use crate::reception::{Reader, sample};
+use crate::reception::Reader;
 use crate::sample::Sample;
 use crate::segment::Segment;
 use crate::subscription::policy_name;
@@ -31,8 +31,8 @@ type PublisherRow = (u32, [u64; 3], [u64; 3], u64);
 #[pymethods]
 impl Topic {
     #[new]
-    fn new(segment: &Segment, codec: Py<PyAny>, is_raw: bool, when_full: &str) -> PyResult<Self> {
-        Ok(Self { outlet: Outlet::new(segment, codec, is_raw, when_full)? })
+    fn new(py: Python<'_>, segment: &Segment, codec: Py<PyAny>, is_raw: bool, when_full: &str) -> PyResult<Self> {
+        Ok(Self { outlet: Outlet::new(py, segment, (codec, is_raw), when_full)? })
     }
 
     /// Publish a message: to everybody who subscribes, and to those who look later, for as long as its slot is not needed.
@@ -138,7 +138,8 @@ impl Topic {
             return Err(outlet.too_large(length));
         }
         let held = outlet.hold(slf.py(), Timeout::new(timeout)?)?;
-        let (codec, borrowed) = (outlet.codec.clone_ref(slf.py()), held.map_or(Borrowed::Nothing, Borrowed::Slot));
+        let (codec, borrowed) =
+            (outlet.origin.get().codec.clone_ref(slf.py()), held.map_or(Borrowed::Nothing, Borrowed::Slot));
         Ok(Loan::new(Lender::Topic(slf.unbind()), borrowed, codec, 0, length))
     }
 
@@ -157,7 +158,7 @@ impl Topic {
                 break;
             }
             if let Some(message) = reader.one(seq)? {
-                found.push(sample(outlet, py, message, 0));
+                found.push(Sample::new(outlet, py, message, 0));
             }
         }
         found.reverse();
