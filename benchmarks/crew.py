@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection, wait
 from time import perf_counter_ns
 from typing import Any
 
-from load import ARRAYS, Load, arrays
+from load import ARRAYS, Load, arrays, sparse
 from peers.jobs import largest, negative
 
 #: What every peer can do: some of them can only be inherited.
@@ -116,6 +116,8 @@ def through_queue(peer: Any, name: str, cpus: list[int], load: Load) -> float:
 
     def consume(who: int, gate: Gate) -> tuple[int, bytes]:
         get = queue.getter(who)
+        # As long as this runs: see there.
+        kept = sparse(load.values(who) if load.kind != "arrays" else [])
         gate()
         gate()
         if load.kind == "arrays":
@@ -129,6 +131,7 @@ def through_queue(peer: Any, name: str, cpus: list[int], load: Load) -> float:
         else:
             found = [get() for _ in range(share)]
         ended = perf_counter_ns()
+        del kept
         return ended, array("Q", map(load.number, found)).tobytes()
 
     # A producer and a consumer on each core.

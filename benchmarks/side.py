@@ -12,6 +12,7 @@ import sys
 from time import perf_counter_ns
 from typing import Any
 
+from load import sparse
 from peers.case import Case
 
 
@@ -94,6 +95,8 @@ def source(peer: Any, name: str, count: int, case: Case) -> object:
 def sink(peer: Any, name: str, count: int, case: Case, busy: bool) -> object:
     """Receive messages, and check them; return when it ended."""
     back = peer.receiver(name, case)
+    # As long as this runs: see there.
+    kept = sparse([] if case.frame else [message(number) for number in range(count)])
     ready()
     ready()
     if case.frame:
@@ -113,6 +116,7 @@ def sink(peer: Any, name: str, count: int, case: Case, busy: bool) -> object:
         for _ in range(count):
             keep(recv())
     ended = perf_counter_ns()
+    del kept
     assert all(data == message(number) for number, data in enumerate(messages)), f"{peer.NAME} lost a message"
     return ended
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from functools import partial
 
 from peers.case import Case
 
@@ -22,13 +23,7 @@ class Sender:
 
     def __init__(self, name: str, case: Case) -> None:
         # For reading too, so that it opens at once.
-        fd, write = os.open(_path(name), os.O_RDWR), os.write
-
-        # Looked up once, as for all peers.
-        def send(data: bytes) -> None:
-            write(fd, data)
-
-        self.send = send
+        self.send = partial(os.write, os.open(_path(name), os.O_RDWR))
 
     def wait_for(self, count: int) -> None:
         """A pipe keeps what is written."""
@@ -49,10 +44,7 @@ class Receiver:
             except BlockingIOError:
                 return None
 
-        def recv() -> bytes:
-            return read(fd, 64)
-
-        self.poll, self.recv = poll, recv
+        self.poll, self.recv = poll, partial(read, fd, 64)
 
 
 sender, receiver = Sender, Receiver

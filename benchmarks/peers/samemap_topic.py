@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -38,17 +39,8 @@ class Receiver:
 
     def __init__(self, name: str, case: Case) -> None:
         self.subscription = Topic.open(name, wait=10).subscribe("block")
-        # Looked up once, as for all peers.
-        look, wait = self.subscription.poll, self.subscription.recv
-
-        def poll() -> bytes | None:
-            sample = look()
-            return None if sample is None else sample.value
-
-        def recv() -> bytes:
-            return wait().value
-
-        self.poll, self.recv = poll, recv
+        self.poll = partial(self.subscription.get_nowait, None)
+        self.recv: Callable[[], bytes] = self.subscription.get
 
     def read(self) -> int:
         """Wait for a frame, read all of it, and return its largest number."""
