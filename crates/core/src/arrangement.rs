@@ -67,11 +67,9 @@ impl Arrangement {
             && shape.subscribers <= MOST_PINS
             && shape.publishers == segment.capacity()
             && shape.ring == shape.slots.next_power_of_two().max(LINE / size_of::<Word64>());
-        Self::of_shape(shape).filter(|found| is_sane && found.size <= segment.body_size()).ok_or_else(|| Error::Mismatch {
-            field: "shape",
-            found: format!("{shape:?}"),
-            expected: format!("one that fits into {} bytes", segment.body_size()),
-            cure: "it is damaged: remove it (samemap rm) and make it anew".to_owned(),
+        Self::of_shape(shape).filter(|found| is_sane && found.size <= segment.body_size()).ok_or_else(|| {
+            let expected = format_args!("one that fits into {} bytes", segment.body_size());
+            Error::damaged("shape", format_args!("{shape:?}"), expected)
         })
     }
 
@@ -91,7 +89,7 @@ impl Arrangement {
     /// # Errors
     ///
     /// [`Error::OutOfRange`].
-    #[inline]
+    #[inline(always)]
     pub fn channel<'s>(&self, segment: &'s Segment) -> Result<Channel<'s>, Error> {
         Ok(Channel::new(
             segment.at(0)?,
@@ -107,7 +105,7 @@ impl Arrangement {
     /// # Errors
     ///
     /// [`Error::OutOfRange`]: there is no such slot, or it has fewer bytes.
-    #[inline]
+    #[inline(always)]
     pub fn payload(&self, segment: &Segment, slot: usize, length: usize) -> Result<*mut u8, Error> {
         if slot >= self.shape.slots || length > self.shape.slot_size {
             return Err(Error::OutOfRange { offset: 0, length, size: self.shape.slot_size });
@@ -128,7 +126,7 @@ impl Arrangement {
     /// # Errors
     ///
     /// As [`Arrangement::payload`].
-    #[inline]
+    #[inline(always)]
     pub fn read(&self, segment: &Segment, slot: usize, bytes: &mut [u8]) -> Result<(), Error> {
         let from = self.payload(segment, slot, bytes.len())?;
         // SAFETY: `payload` has shown the range to be mapped, for as long as the segment lives; `bytes` is this process's

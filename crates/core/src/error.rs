@@ -1,6 +1,6 @@
 //! Floor 0: what can go wrong. Each variant says what disagrees, and who can mend it.
 
-use std::fmt;
+use std::fmt::{self, Display};
 
 use rustix::io::Errno;
 
@@ -44,16 +44,7 @@ pub enum Error {
         actual: usize,
     },
     /// The file is not what the caller takes it for, or a version of samemap made it that this one does not understand.
-    Mismatch {
-        /// The field of the header that disagrees.
-        field: &'static str,
-        /// What it holds.
-        found: String,
-        /// What it should.
-        expected: String,
-        /// What helps.
-        cure: String,
-    },
+    Mismatch(Box<Mismatch>),
     /// The caller holds views of memory that would have to move or go.
     Viewed {
         /// How many.
@@ -76,7 +67,37 @@ pub enum Error {
     Empty,
 }
 
+/// What disagrees. In a box of its own, because results that may be an error are handed on at every message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch {
+    /// The field of the header that disagrees.
+    pub field: &'static str,
+    /// What it holds.
+    pub found: String,
+    /// What it should.
+    pub expected: String,
+    /// What helps.
+    pub cure: String,
+}
+
 impl Error {
+    /// That `field` holds something else than it should.
+    pub fn mismatch(
+        field: &'static str,
+        found: impl Display,
+        expected: impl Display,
+        cure: impl Into<String>,
+    ) -> Self {
+        let (found, expected, cure) = (found.to_string(), expected.to_string(), cure.into());
+        Self::Mismatch(Box::new(Mismatch { field, found, expected, cure }))
+    }
+
+    /// That `field` holds what nobody writes there.
+    #[cold]
+    pub fn damaged(field: &'static str, found: impl Display, expected: impl Display) -> Self {
+        Self::mismatch(field, found, expected, "it is damaged: remove it (samemap rm) and make it anew")
+    }
+
     pub(crate) fn os(errno: Errno, doing: impl Into<String>) -> Self {
         Self::Os { errno: errno.raw_os_error(), doing: doing.into() }
     }
@@ -96,7 +117,7 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
+impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => f.write_str("it is closed"),
@@ -127,7 +148,8 @@ impl fmt::Display for Error {
                 "somebody truncated it: it had {known} bytes and has {actual} now; what it held is lost: remove it \
                  (samemap rm) and make it anew"
             ),
-            Self::Mismatch { field, found, expected, cure } => {
+            Self::Mismatch(mismatch) => {
+                let Mismatch { field, found, expected, cure } = &**mismatch;
                 write!(f, "its {field} is {found}, and {expected} was expected: {cure}")
             }
             Self::Viewed { views, wanted, size, max_size } if wanted < size => write!(

@@ -1,6 +1,5 @@
 //! Floor 4: reading the header of a segment, and refusing what this build does not understand.
 
-use std::fmt::Display;
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
@@ -162,10 +161,10 @@ pub(crate) fn read(file: BorrowedFd<'_>, kind: Option<Kind>) -> Result<(Header, 
     format_kind(&header, kind)?;
     let start = header.schema as usize;
     let end = start.checked_add(header.schema_size as usize).filter(|end| start >= bytes.len() && *end <= HEADER_SPACE);
-    let end = end.ok_or_else(|| damaged("schema_size", header.schema_size, format!("at most {}", layout::LONGEST_SCHEMA)))?;
+    let end = end.ok_or_else(|| Error::damaged("schema_size", header.schema_size, format!("at most {}", layout::LONGEST_SCHEMA)))?;
     match std::str::from_utf8(&space[start..end]) {
         Ok(schema) => Ok((header, schema.to_owned())),
-        Err(_) => Err(damaged("schema", "other bytes", "UTF-8 text")),
+        Err(_) => Err(Error::damaged("schema", "other bytes", "UTF-8 text")),
     }
 }
 
@@ -178,25 +177,23 @@ fn format_kind(header: &Header, wanted: Option<Kind>) -> Result<Kind, Error> {
 /// Refuses a segment of another kind than the wanted one.
 pub(crate) fn check_kind(found: Kind, wanted: Option<Kind>) -> Result<(), Error> {
     match wanted {
-        Some(wanted) if wanted != found => Err(Error::Mismatch {
-            field: "kind",
-            found: found.name().to_owned(),
-            expected: wanted.name().to_owned(),
-            cure: format!("open it as samemap.{}, or choose another name", found.name()),
-        }),
+        Some(wanted) if wanted != found => {
+            let cure = format!("open it as samemap.{}, or choose another name", found.name());
+            Err(Error::mismatch("kind", found.name(), wanted.name(), cure))
+        }
         _ => Ok(()),
     }
 }
 
 pub(crate) fn unknown_kind(number: u32) -> Error {
     let last = Kind::ALL.len();
-    mismatch("kind", number, format!("1 to {last}"), "a newer samemap made it: upgrade this one")
+    Error::mismatch("kind", number, format!("1 to {last}"), "a newer samemap made it: upgrade this one")
 }
 
 fn check(header: &Header, read: usize, size: usize) -> Result<(), Error> {
     if read < size_of::<Header>() {
         let least = size_of::<Header>();
-        return Err(mismatch("size", size, format!("at least {least}"), "it is no segment; Region.open() maps any file"));
+        return Err(Error::mismatch("size", size, format!("at least {least}"), "it is no segment; Region.open() maps any file"));
     }
     if header.magic != layout::MAGIC {
         let cure = if header.magic == layout::MAGIC.swap_bytes() {
@@ -207,46 +204,38 @@ fn check(header: &Header, read: usize, size: usize) -> Result<(), Error> {
             "it is no segment; Region.open() maps any file"
         };
         let hex = |magic: u64| format!("{magic:#018x}");
-        return Err(mismatch("magic", hex(header.magic), hex(layout::MAGIC), cure));
+        return Err(Error::mismatch("magic", hex(header.magic), hex(layout::MAGIC), cure));
     }
     let upgrade = "use the same version of samemap everywhere, or remove it (samemap rm) and make it anew";
     if header.version != layout::VERSION {
-        return Err(mismatch("version", header.version, layout::VERSION, upgrade));
+        return Err(Error::mismatch("version", header.version, layout::VERSION, upgrade));
     }
     let unknown = header.features & !layout::FEATURES;
     if unknown != 0 {
         let hex = |bits: u64| format!("{bits:#x}");
-        return Err(mismatch("features", hex(header.features), hex(layout::FEATURES), upgrade));
+        return Err(Error::mismatch("features", hex(header.features), hex(layout::FEATURES), upgrade));
     }
     if header.fingerprint != FINGERPRINT {
         let hex = |number: u64| format!("{number:#018x}");
-        return Err(mismatch("fingerprint", hex(header.fingerprint), hex(FINGERPRINT), upgrade));
+        return Err(Error::mismatch("fingerprint", hex(header.fingerprint), hex(FINGERPRINT), upgrade));
     }
     if header.size > size as u64 {
         let cure = "somebody has truncated it: remove it (samemap rm) and make it anew";
-        return Err(mismatch("size", size, header.size, cure));
+        return Err(Error::mismatch("size", size, header.size, cure));
     }
     let participants = header.participants as usize;
     if !(1..=Tag::MOST).contains(&participants) {
-        return Err(damaged("participants", participants, format!("1 to {}", Tag::MOST)));
+        return Err(Error::damaged("participants", participants, format!("1 to {}", Tag::MOST)));
     }
     let roster_end = header.roster.checked_add((participants * size_of::<Entry>()) as u64);
     if header.roster < HEADER_SPACE as u64 || !header.roster.is_multiple_of(64) || roster_end.is_none_or(|end| end > header.body) {
-        return Err(damaged("roster", header.roster, format!("{HEADER_SPACE}")));
+        return Err(Error::damaged("roster", header.roster, format!("{HEADER_SPACE}")));
     }
     let body_end = header.body.checked_add(header.body_size);
     if !header.body.is_multiple_of(64) || body_end.is_none_or(|end| end > header.size) {
-        return Err(damaged("body", header.body, format!("at most {}", header.size.saturating_sub(header.body_size))));
+        return Err(Error::damaged("body", header.body, format!("at most {}", header.size.saturating_sub(header.body_size))));
     }
     Ok(())
-}
-
-fn mismatch(field: &'static str, found: impl Display, expected: impl Display, cure: &str) -> Error {
-    Error::Mismatch { field, found: found.to_string(), expected: expected.to_string(), cure: cure.to_owned() }
-}
-
-fn damaged(field: &'static str, found: impl Display, expected: impl Display) -> Error {
-    mismatch(field, found, expected, "it is damaged: remove it (samemap rm) and make it anew")
 }
 
 fn read_all(file: BorrowedFd<'_>, space: &mut [u8]) -> Result<usize, Error> {

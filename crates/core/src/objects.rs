@@ -127,12 +127,12 @@ pub fn find_or_add<'s>(
     let found = found.map_err(|refusal| refused(refusal, name, length))?;
     match Kind::from_number(found.kind) {
         Some(found_kind) if found_kind == kind => Ok(Attempt::Done(found)),
-        other => Err(Error::Mismatch {
-            field: "kind",
-            found: other.map_or_else(|| found.kind.to_string(), |kind| kind.name().to_owned()),
-            expected: kind.name().to_owned(),
-            cure: format!("{name:?} is the name of something else in this namespace: choose another"),
-        }),
+        other => Err(Error::mismatch(
+            "kind",
+            other.map_or_else(|| found.kind.to_string(), |kind| kind.name().to_owned()),
+            kind.name(),
+            format!("{name:?} is the name of something else in this namespace: choose another"),
+        )),
     }
 }
 
@@ -153,12 +153,10 @@ pub fn list(segment: &Segment) -> Result<Vec<(String, Kind, usize)>, Error> {
 #[cold]
 fn refused(refusal: Refusal, name: &str, length: usize) -> Error {
     match refusal {
-        Refusal::Damaged(index) => Error::Mismatch {
-            field: "directory",
-            found: format!("entry {index} outside of the body, or of no known kind"),
-            expected: "entries inside".to_owned(),
-            cure: "it is damaged: remove it (samemap rm) and make it anew".to_owned(),
-        },
+        Refusal::Damaged(index) => {
+            let found = format_args!("entry {index} outside of the body, or of no known kind");
+            Error::damaged("directory", found, "entries inside")
+        }
         Refusal::NoEntry => {
             let most = directory::ENTRIES;
             Error::Invalid(format!("there is no place for {name:?}: a namespace holds up to {most} objects; make another one"))

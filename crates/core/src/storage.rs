@@ -112,11 +112,9 @@ impl Storage {
             && (shape.block_size > 0 || shape.blocks == 0)
             && u32::try_from(shape.blocks).is_ok();
         let found = if is_sane { Self::of_shape(shape) } else { None };
-        found.filter(|found| found.size <= segment.body_size()).ok_or_else(|| Error::Mismatch {
-            field: "shape",
-            found: format!("{shape:?}"),
-            expected: format!("one that fits into {} bytes", segment.body_size()),
-            cure: "it is damaged: remove it (samemap rm) and make it anew".to_owned(),
+        found.filter(|found| found.size <= segment.body_size()).ok_or_else(|| {
+            let expected = format_args!("one that fits into {} bytes", segment.body_size());
+            Error::damaged("shape", format_args!("{shape:?}"), expected)
         })
     }
 
@@ -165,7 +163,7 @@ impl Storage {
     /// # Errors
     ///
     /// [`Error::OutOfRange`]; [`Error::Mismatch`]: its label is damaged.
-    #[inline]
+    #[inline(always)]
     pub fn message(&self, segment: &Segment, at: usize, label: Label) -> Result<(*mut u8, usize), Error> {
         let (first, blocks) = (label.first as usize, label.blocks as usize);
         let (start, room) = if blocks == 0 {
@@ -188,7 +186,7 @@ impl Storage {
     /// # Errors
     ///
     /// As [`Storage::message`].
-    #[inline]
+    #[inline(always)]
     pub fn read(&self, segment: &Segment, at: usize, label: Label, bytes: &mut [u8]) -> Result<(), Error> {
         let (from, length) = self.message(segment, at, label)?;
         if bytes.len() != length {
@@ -251,10 +249,6 @@ impl Storage {
 
 #[cold]
 fn damaged(label: Label, longest: usize) -> Error {
-    Error::Mismatch {
-        field: "place of a message",
-        found: format!("{} bytes in {} blocks from {}", label.length, label.blocks, label.first),
-        expected: format!("at most {longest} bytes, inside"),
-        cure: "it is damaged: remove it (samemap rm) and make it anew".to_owned(),
-    }
+    let found = format_args!("{} bytes in {} blocks from {}", label.length, label.blocks, label.first);
+    Error::damaged("place of a message", found, format_args!("at most {longest} bytes, inside"))
 }

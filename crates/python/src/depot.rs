@@ -493,9 +493,9 @@ impl Depot {
         let (_, length) = self.storage.message(segment, grip.at, label).map_err(|error| raise(segment, &error))?;
         let copied = bytes_with(py, length, |place| {
             let mut read = || self.storage.read(segment, grip.at, label, place);
-            if length < BIG { read() } else { py.detach(read) }
+            let done = if length < BIG { read() } else { py.detach(read) };
+            done.map_err(|error| raise(segment, &error))
         })?;
-        let copied = copied.map_err(|error| raise(segment, &error))?;
         segment.check().map_err(|error| raise(segment, &error))?;
         Ok(copied.unbind())
     }

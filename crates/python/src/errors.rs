@@ -43,7 +43,7 @@ pub(crate) fn raise(error: &Error, path: Option<&Path>) -> PyErr {
     match (error, error.errno()) {
         (Error::Truncated { .. } | Error::Cut { .. }, errno) => SegmentTruncated::new_err((errno, text, filename)),
         (_, Some(errno)) => PyOSError::new_err((errno, text, filename)),
-        (Error::Mismatch { .. }, _) => SegmentMismatch::new_err(about()),
+        (Error::Mismatch(_), _) => SegmentMismatch::new_err(about()),
         (Error::OutOfRange { .. }, _) => PyIndexError::new_err(about()),
         (Error::ReadOnly, _) => PyTypeError::new_err(about()),
         (Error::Viewed { .. }, _) => PyBufferError::new_err(about()),

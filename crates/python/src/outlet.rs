@@ -88,15 +88,7 @@ impl Held {
 
 #[cold]
 pub(crate) fn damaged(segment: &Segment) -> PyErr {
-    raise(
-        segment,
-        &Error::Mismatch {
-            field: "ring",
-            found: "numbers that cannot be".to_owned(),
-            expected: "those of its messages".to_owned(),
-            cure: "it is damaged: remove it (samemap rm) and make it anew".to_owned(),
-        },
-    )
+    raise(segment, &Error::damaged("ring", "numbers that cannot be", "those of its messages"))
 }
 
 impl Outlet {

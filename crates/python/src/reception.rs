@@ -142,21 +142,14 @@ impl Reader<'_> {
 
     #[inline]
     fn copy(&self, at: usize, slot: &Slot, length: usize, seq: u64) -> PyResult<Option<Py<PyBytes>>> {
-        let copied = bytes_with(self.py, length, |place| self.arrangement.read(self.segment, at, place))?;
-        let copied = copied.map_err(|error| raise(self.segment, &error))?;
+        let copied = bytes_with(self.py, length, |place| {
+            self.arrangement.read(self.segment, at, place).map_err(|error| raise(self.segment, &error))
+        })?;
         Ok(slot.is_still(seq).then(|| copied.unbind()))
     }
 
     #[cold]
     pub(crate) fn damaged(&self, length: u64, most: usize) -> PyErr {
-        raise(
-            self.segment,
-            &Error::Mismatch {
-                field: "length of a message",
-                found: length.to_string(),
-                expected: format!("at most {most}"),
-                cure: "it is damaged: remove it (samemap rm) and make it anew".to_owned(),
-            },
-        )
+        raise(self.segment, &Error::damaged("length of a message", length, format_args!("at most {most}")))
     }
 }

@@ -1,9 +1,9 @@
 //! Small messages, by the shortest way: no more than a place, a copy and an exchange or two.
 
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 use samemap_core::bell::wall_clock;
-use samemap_core::error::Error;
 use samemap_core::job::Label;
 use samemap_core::queue::{Grip, Memory, Next, Shut, Store};
 use samemap_core::tag::Tag;
@@ -120,23 +120,18 @@ impl Depot {
         bytes.map(|bytes| (bytes.as_bytes(), if self.way == Way::Pickle { RAW } else { 0 }))
     }
 
-    /// The next job, if it is bytes as they are, and few.
+    /// Whether a small job is bytes as they are, in its cell.
     #[inline(always)]
-    fn find(&self, store: &Store<'_>, memory: &mut Memory, later: u64) -> Next {
-        let segment = self.segment();
-        match store.find_small(memory, later, |at| self.storage.will_read(segment, at)) {
-            Next::Small(_, _, Label { length, flags, .. })
-                if length > self.storage.shape().cell as u64 || self.way == Way::Pickle && flags & RAW == 0 =>
-            {
-                Next::Another
-            }
-            next => next,
-        }
+    fn is_as_it_was(&self, label: Label) -> bool {
+        label.length <= self.storage.shape().cell as u64 && (self.way != Way::Pickle || label.flags & RAW != 0)
     }
 
     #[inline(always)]
-    fn copy_of<'py>(&self, py: Python<'py>, grip: Grip, label: Label) -> PyResult<Result<Bound<'py, PyBytes>, Error>> {
-        bytes_with(py, label.length as usize, |place| self.storage.read(self.segment(), grip.at, label, place))
+    fn copy_small<'py>(&self, py: Python<'py>, grip: Grip, label: Label) -> PyResult<Bound<'py, PyBytes>> {
+        let segment = self.segment();
+        bytes_with(py, label.length as usize, |place| {
+            self.storage.read(segment, grip.at, label, place).map_err(|error| raise(segment, &error))
+        })
     }
 
     /// Gets the next job in one step, if it is bytes as they are, and few; says what it is.
@@ -145,23 +140,30 @@ impl Depot {
         if self.way == Way::Codec {
             return Ok(Got::Another);
         }
+        let segment = self.segment();
         let mut memory = self.memory.recall();
         let found = loop {
             // Not the very next one: where there is another consumer, that one is about to have it.
-            let (found, seq, label) = match self.find(store, &mut memory, 2) {
+            let (found, seq, label) = match store.find_small(&mut memory, 2, |at| self.storage.will_read(segment, at)) {
                 Next::Small(found, seq, label) => (found, seq, label),
                 Next::Nothing => break Got::Nothing,
                 Next::Another => break Got::Another,
             };
-            // What cannot be read so is told of by whoever takes it.
-            let Ok(bytes) = self.copy_of(py, found, label)? else { break Got::Another };
+            if !self.is_as_it_was(label) {
+                break Got::Another;
+            }
+            let bytes = match self.copy_small(py, found, label) {
+                Ok(bytes) => bytes,
+                Err(error) if error.is_instance_of::<PyMemoryError>(py) => return Err(error),
+                // What cannot be read is told of by whoever takes it.
+                Err(_) => break Got::Another,
+            };
             if store.win(found, tag) {
                 store.tell_won(&mut memory, seq);
                 break Got::Value(bytes.into_any().unbind());
             }
         };
         self.memory.note(&memory);
-        let segment = self.segment();
         segment.check().map_err(|error| raise(segment, &error))?;
         Ok(found)
     }
@@ -202,15 +204,16 @@ impl Depot {
     /// Leases small jobs until there are `most`; or says what comes next instead.
     #[inline]
     fn lease_small(&self, store: &Store<'_>, tag: Tag, most: usize, leased: &mut Vec<(Grip, Label)>) -> Option<Next> {
-        let (mut memory, now) = (self.memory.recall(), wall_clock());
+        let (segment, mut memory, now) = (self.segment(), self.memory.recall(), wall_clock());
         let mut ended = None;
         while leased.len() < most && ended.is_none() {
             // Further than where one is got at a time: here it takes less until it is wanted.
-            match self.find(store, &mut memory, 6) {
-                Next::Small(found, seq, label) => {
+            match store.find_small(&mut memory, 6, |at| self.storage.will_read(segment, at)) {
+                Next::Small(found, seq, label) if self.is_as_it_was(label) => {
                     leased.extend(store.lease_small(&mut memory, (found, seq), tag, now).map(|grip| (grip, label)));
                 }
-                other => ended = Some(other),
+                Next::Nothing => ended = Some(Next::Nothing),
+                _ => ended = Some(Next::Another),
             }
         }
         self.memory.note(&memory);
@@ -228,8 +231,7 @@ impl Depot {
     ) -> (usize, PyResult<()>) {
         let (segment, mut copied) = (self.segment(), 0);
         let done = leased.iter().try_for_each(|&(grip, label)| {
-            let bytes = self.copy_of(py, grip, label)?.map_err(|error| raise(segment, &error))?;
-            found.append(bytes)?;
+            found.append(self.copy_small(py, grip, label)?)?;
             copied += 1;
             Ok(())
         });

@@ -337,29 +337,31 @@ pub(crate) fn bytes_of<'py>(
     offset: usize,
     length: usize,
 ) -> PyResult<Result<Bound<'py, PyBytes>, region::Error>> {
-    bytes_with(py, length, |place| {
-        if length < BIG { region.read(offset, place) } else { py.detach(|| region.read(offset, place)) }
-    })
+    let mut read = Ok(());
+    let bytes = bytes_with(py, length, |place| {
+        read = if length < BIG { region.read(offset, place) } else { py.detach(|| region.read(offset, place)) };
+        Ok(())
+    })?;
+    Ok(read.map(|()| bytes))
 }
 
 /// A `bytes` object of so many bytes, as `fill` fills them in.
-#[inline]
-pub(crate) fn bytes_with<'py, E>(
+#[inline(always)]
+pub(crate) fn bytes_with<'py>(
     py: Python<'py>,
     length: usize,
-    fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
-) -> PyResult<Result<Bound<'py, PyBytes>, E>> {
+    fill: impl FnOnce(&mut [u8]) -> PyResult<()>,
+) -> PyResult<Bound<'py, PyBytes>> {
     // Not PyBytes::new_with, which would fill it with zeros first.
     // SAFETY: a null pointer asks for `length` bytes to be filled in; slices are never longer than isize::MAX.
     let object = unsafe { ffi::PyBytes_FromStringAndSize(std::ptr::null(), length.cast_signed()) };
     // SAFETY: a new reference, or null with an exception set.
     let object = unsafe { Bound::from_owned_ptr_or_err(py, object)? };
+    // SAFETY: made as a bytes object.
+    let object = unsafe { object.cast_into_unchecked::<PyBytes>() };
     // SAFETY: a bytes object.
     let place = unsafe { ffi::PyBytes_AsString(object.as_ptr()) };
     // SAFETY: a new object of `length` bytes that nobody else has yet; any content is valid.
     let place = unsafe { slice::from_raw_parts_mut(place.cast::<u8>(), length) };
-    match fill(place) {
-        Ok(()) => Ok(Ok(object.cast_into::<PyBytes>()?)),
-        Err(error) => Ok(Err(error)),
-    }
+    fill(place).map(|()| object)
 }
