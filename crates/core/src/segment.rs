@@ -321,6 +321,7 @@ impl Segment {
     /// # Errors
     ///
     /// As [`Segment::at`].
+    #[inline(always)]
     pub fn slice<T: Shared>(&self, offset: usize, count: usize) -> Result<&[T], Error> {
         let length = count.saturating_mul(size_of::<T>());
         let size = self.header.body_size as usize;
@@ -330,6 +331,7 @@ impl Segment {
         self.slice_at(self.header.body as usize + offset, count)
     }
 
+    #[inline(always)]
     fn slice_at<T: Shared>(&self, offset: usize, count: usize) -> Result<&[T], Error> {
         let length = count.saturating_mul(size_of::<T>());
         let size = self.header.size as usize;
