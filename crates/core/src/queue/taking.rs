@@ -34,7 +34,7 @@ impl<'a> Store<'a> {
 
     /// The first job of the lane from a number on that can be taken; the number up to which there is none; and whether there
     /// were some in between that the ring has forgotten.
-    #[inline]
+    #[inline(always)]
     pub(super) fn look_from(&self, lane: usize, start: u64) -> (Option<(Grip, u64)>, u64, bool) {
         let (ring, head) = (self.ring(lane), self.lanes[lane].head());
         let (mut seq, mut leapt) = (start.max(1), false);
