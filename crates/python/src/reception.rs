@@ -98,7 +98,7 @@ pub(crate) struct Reader<'a> {
 
 impl Reader<'_> {
     /// The first message from `cursor` on that can be had, or the newest.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&self, channel: &Channel<'_>, cursor: &mut u64, wanted: Wanted) -> PyResult<Option<Found>> {
         let found = channel.receive(cursor, wanted, |at, slot, label, seq| self.read(channel, (at, slot), label, seq));
         self.segment.check().map_err(|error| raise(self.segment, &error))?;
@@ -114,7 +114,7 @@ impl Reader<'_> {
         read.map(|read| read.map(|(payload, label)| Found { seq, label, payload })).transpose()
     }
 
-    #[inline]
+    #[inline(always)]
     fn read(
         &self,
         channel: &Channel<'_>,
@@ -140,7 +140,7 @@ impl Reader<'_> {
         self.copy(at, slot, length, seq).transpose().map(|copied| copied.map(|bytes| (Payload::Copied(bytes), label)))
     }
 
-    #[inline]
+    #[inline(always)]
     fn copy(&self, at: usize, slot: &Slot, length: usize, seq: u64) -> PyResult<Option<Py<PyBytes>>> {
         let copied = bytes_with(self.py, length, |place| {
             self.arrangement.read(self.segment, at, place).map_err(|error| raise(self.segment, &error))

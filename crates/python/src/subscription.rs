@@ -152,7 +152,7 @@ impl Subscription {
     }
 
     /// The next message, if it is there, and how many were gone before it.
-    #[inline]
+    #[inline(always)]
     fn find(&self, py: Python<'_>) -> PyResult<Option<(Found, u64)>> {
         self.check_open()?;
         let outlet = self.outlet();
@@ -183,12 +183,9 @@ impl Subscription {
         Ok(self.find(py)?.map(|(found, missed)| Sample::new(self.outlet(), py, found, missed)))
     }
 
-    /// The next message, for which it waits.
-    #[inline]
+    /// The next message, which was not there yet.
+    #[cold]
     fn find_in_time(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<(Found, u64)> {
-        if let Some(found) = self.find(py)? {
-            return Ok(found);
-        }
         let timeout = Timeout::new(timeout)?;
         loop {
             let over = self.wait_once(py, timeout)?;
@@ -345,7 +342,10 @@ impl Subscription {
     ///     b'hello'
     #[pyo3(signature = (timeout = None))]
     fn recv(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Sample> {
-        let (found, missed) = self.find_in_time(py, timeout)?;
+        let (found, missed) = match self.find(py)? {
+            Some(found) => found,
+            None => self.find_in_time(py, timeout)?,
+        };
         Ok(Sample::new(self.outlet(), py, found, missed))
     }
 
@@ -407,8 +407,10 @@ impl Subscription {
     ///     b'hello'
     #[pyo3(signature = (timeout = None))]
     fn get(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Py<PyAny>> {
-        let (found, _) = self.find_in_time(py, timeout)?;
-        self.outlet().value(py, found.payload)
+        match self.find(py)? {
+            Some((found, _)) => self.outlet().value(py, found.payload),
+            None => self.outlet().value(py, self.find_in_time(py, timeout)?.0.payload),
+        }
     }
 
     /// Get what the next message says, if it is there.
