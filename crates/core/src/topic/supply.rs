@@ -236,7 +236,8 @@ impl<'a> Channel<'a> {
         self.topic.room.attempt(|| self.is_room(caller.living).then_some(()))
     }
 
-    fn is_room(&self, living: &dyn Living) -> bool {
+    /// Whether a slot can be had, unless another is faster. Looks at all of them.
+    pub fn is_room(&self, living: &dyn Living) -> bool {
         let limit = self.limit(living).unwrap_or(u64::MAX).min(self.newest()).max(1);
         self.slots.iter().any(|slot| slot.owner_word() == 0 && slot.seq() < limit && !slot.is_pinned())
     }
