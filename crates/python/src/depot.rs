@@ -1,7 +1,7 @@
 //! Putting jobs into a queue and taking them out: what queues and services have in common.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
@@ -27,6 +27,7 @@ use crate::object::Object;
 use crate::outlet::damaged;
 use crate::pickling::{self, Pickled};
 use crate::reception::SMALL;
+use crate::remembered::Remembered;
 use crate::view::{BIG, InJob, Message, Source, bytes_with};
 
 /// How messages are made.
@@ -70,51 +71,6 @@ pub(crate) struct Depot {
     bury_again: AtomicU64,
     /// When it last got a job, likewise, as the clock ticks.
     last_got: AtomicU64,
-}
-
-/// What this process remembers of a queue. All of it only saves time, so threads may overwrite what others have noted.
-pub(crate) struct Remembered {
-    place: AtomicUsize,
-    block: AtomicUsize,
-    hope: AtomicU64,
-    head: AtomicU64,
-    cursor: AtomicU64,
-    returned: AtomicU32,
-}
-
-impl Remembered {
-    fn new(Memory { place, block, hope, head, cursor, returned }: Memory) -> Self {
-        Self {
-            place: place.into(),
-            block: block.into(),
-            hope: hope.into(),
-            head: head.into(),
-            cursor: cursor.into(),
-            returned: returned.into(),
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn recall(&self) -> Memory {
-        Memory {
-            place: self.place.load(Ordering::Relaxed),
-            block: self.block.load(Ordering::Relaxed),
-            hope: self.hope.load(Ordering::Relaxed),
-            head: self.head.load(Ordering::Relaxed),
-            cursor: self.cursor.load(Ordering::Relaxed),
-            returned: self.returned.load(Ordering::Relaxed),
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn note(&self, memory: &Memory) {
-        self.place.store(memory.place, Ordering::Relaxed);
-        self.block.store(memory.block, Ordering::Relaxed);
-        self.hope.store(memory.hope, Ordering::Relaxed);
-        self.head.store(memory.head, Ordering::Relaxed);
-        self.cursor.store(memory.cursor, Ordering::Relaxed);
-        self.returned.store(memory.returned, Ordering::Relaxed);
-    }
 }
 
 /// Where a message goes, and what is known of it beside its bytes.
@@ -524,7 +480,8 @@ impl Depot {
             return Ok(true);
         }
         let store = self.store()?;
-        if self.spin.look(|| store.is_next(0)) {
+        let memory = self.memory.recall();
+        if self.spin.look_on(self.memory.begin_to_wait(), || store.is_put(&memory)) {
             py.check_signals()?;
             return Ok(timeout.has_passed());
         }

@@ -33,6 +33,7 @@ mod queue;
 mod readwrite;
 mod reception;
 mod region;
+mod remembered;
 mod rlock;
 mod sample;
 mod segment;

@@ -59,6 +59,15 @@ struct State {
     gone: u64,
     received: u64,
     missed: u64,
+    /// What it had received when it last waited.
+    awaited: u64,
+}
+
+impl State {
+    /// The number of the message that it waits for, and how many it got since it last waited.
+    fn begin_to_wait(&mut self) -> (u64, u64) {
+        (self.cursor, self.received - std::mem::replace(&mut self.awaited, self.received))
+    }
 }
 
 fn policy_of(name: &str) -> PyResult<Policy> {
@@ -228,7 +237,7 @@ impl Subscription {
     #[cold]
     fn wait(&self, py: Python<'_>, timeout: Timeout) -> PyResult<bool> {
         let segment = self.handle.segment();
-        let cursor = self.state.take(py).cursor;
+        let (cursor, came) = self.state.take(py).begin_to_wait();
         let channel = self.outlet().channel()?;
         if !segment.is_writable() {
             let is_there = || self.check_open().map(|()| channel.is_news(cursor).then_some(()));
@@ -237,7 +246,7 @@ impl Subscription {
         if matches!(timeout, Timeout::Now) {
             return Ok(false);
         }
-        if self.spin.look(|| channel.is_news(cursor)) {
+        if self.spin.look_on(came, || channel.is_news(cursor)) {
             return Ok(true);
         }
         let mut operation = Operation { offset: 0, wanted: Wanted::Message(cursor) };

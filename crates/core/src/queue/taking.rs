@@ -216,6 +216,13 @@ impl<'a> Store<'a> {
         self.look(lane).is_some()
     }
 
+    /// Whether a job was put into the first lane behind all that the caller remembers as taken: it reads a word that nobody
+    /// writes before that.
+    #[inline(always)]
+    pub fn is_put(&self, memory: &Memory) -> bool {
+        self.ring(0).place(memory.cursor.max(1)) != Place::Ahead
+    }
+
     /// Is done when there is a job in the lane, or there will not be any; or tells what to sleep on.
     pub fn attempt_news(&self, lane: usize, caller: Caller<'_>, ask: bool) -> Attempt<'a, ()> {
         if ask {
