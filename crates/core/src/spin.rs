@@ -65,6 +65,10 @@ impl Spin {
     fn rest(&self, came: u64) -> u32 {
         let trial = |wait: u32| if wait.is_multiple_of(TRIAL_EVERY) { TRIAL } else { 1 };
         let (wait, usual) = (self.waits.fetch_add(1, Ordering::Relaxed), self.rest.load(Ordering::Relaxed));
+        if self.misses.load(Ordering::Relaxed) > PATIENCE {
+            // What comes, comes to one who sleeps.
+            return 1;
+        }
         // A trial in vain leaves it as it was.
         let rest = if came > 1 { (2 * usual.max(trial(wait.wrapping_sub(1)))).min(MOST_REST) } else { usual / 2 };
         self.rest.store(rest, Ordering::Relaxed);
@@ -147,6 +151,21 @@ mod tests {
     fn who_is_answered_one_by_one_does_not_rest() {
         let rests = rests(|_| 1);
         assert_eq!(rests.iter().filter(|rest| **rest > 1).count(), 5, "but for trials: {rests:?}");
+    }
+
+    #[test]
+    fn who_sleeps_until_several_come_does_not_rest_before() {
+        let spin = Spin::default();
+        let wait = |_| {
+            let (rest, looks) = (spin.rest(10), Cell::new(0));
+            spin.look_for(spin.turns(), rest, || {
+                looks.set(looks.get() + 1);
+                false
+            });
+            looks.get() * rest
+        };
+        let turns: u32 = (0..PROBE).map(wait).sum();
+        assert!(turns < LONGEST * 2 + PROBE * SHORTEST, "{turns}");
     }
 
     #[test]
