@@ -26,8 +26,8 @@ with Topic(type=Move | Stop) as orders:
     subscription = orders.subscribe("block")
     robot = os.fork()
     if robot == 0:
-        for sample in subscription:  # a fork's child has one of its own, which goes on from here
-            match sample.value:
+        for order in subscription.values():  # a fork's child has one of its own, which goes on from here
+            match order:
                 case Move(to):
                     print(f"the robot goes to {to}", flush=True)
                 case Stop(why):
