@@ -7,6 +7,8 @@ import random
 import struct
 import time
 import zlib
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from isolated import until
@@ -311,6 +313,103 @@ class TestProducers:
                 assert (stats.puts, stats.gets, stats.returned, stats.depth) == (4, 4, 1, 1)
                 alive = [who.participant.pid for who in jobs.workers() if who.participant and who.participant.alive]
                 assert sorted(alive) == sorted([os.getpid(), another.pid])
+
+
+#: What producers and consumers of many small jobs do; a job is the number of its producer, and its own.
+MANY = """
+import os, random, struct, time
+def put_all(me, count, stop="/nowhere"):
+    chance, n = random.Random(me), 0
+    while n < count and not os.path.exists(stop):
+        some = [struct.pack("<QQ", me, n + each) for each in range(min(chance.randrange(1, 200), count - n))]
+        n += jobs.put_many(some, 60)
+def get_all(path, most):
+    # What it has said is in the file, whenever it is killed.
+    with open(path, "ab", buffering=0) as told:
+        try:
+            while True:
+                told.write(b"".join(jobs.get_many(most)))
+        except ShutDown:
+            pass
+"""
+
+
+def numbers(path: Path) -> list[tuple[int, int]]:
+    return list(struct.iter_unpack("<QQ", path.read_bytes()))
+
+
+class TestMany:
+    @pytest.mark.parametrize("maxsize", [3, 100, 4096])
+    @pytest.mark.parametrize("most", [1, 63, 1000])
+    def test_small_ones_go_to_one_each_in_order(self, maxsize: int, most: int, tmp_path: Path) -> None:
+        make = f"jobs = Queue.open('jobs')\n{MANY}"
+        files = [tmp_path / str(n) for n in range(2)]
+        with Queue("jobs", codec="bytes", maxsize=maxsize) as jobs, workers(4, make) as some:
+            for me, file in enumerate(files):
+                some[me].tell(f"put_all({me}, 20_000)")
+                some[2 + me].tell(f"get_all({str(file)!r}, {most})")
+            assert [worker.answer() for worker in some[:2]] == [None, None]
+            jobs.shutdown()
+            assert [worker.answer() for worker in some[2:]] == [None, None]
+            got = [numbers(file) for file in files]
+            for producer in range(2):
+                for each in got:
+                    own = [n for who, n in each if who == producer]
+                    assert own == sorted(own)
+            assert sorted(got[0] + got[1]) == [(me, n) for me in range(2) for n in range(20_000)]
+            stats = jobs.stats()
+            assert (stats.puts, stats.gets, stats.depth, stats.leased) == (40_000, 40_000, 0, 0)
+            assert (stats.returned, stats.dead, stats.held) == (0, 0, 0)
+
+    @pytest.mark.parametrize("immediate", [False, True])
+    def test_none_is_put_behind_one_that_came_too_late(self, immediate: bool) -> None:
+        chance = random.Random(6)
+        make = f"jobs = Queue.open('jobs')\n{MANY}"
+        for _ in range(30):
+            with Queue("jobs", codec="bytes", maxsize=10_000) as jobs, workers(1, make) as (producer,):
+                producer.tell("put_all(0, 10_000)")
+                until(lambda jobs=jobs: jobs.stats().puts > 0, "some to be put")
+                time.sleep(0.0005 * chance.random())
+                jobs.shutdown(immediate)
+                with suppress(ShutDown):
+                    producer.answer()
+                got: list[bytes] = []
+                with suppress(Empty, ShutDown):
+                    got = jobs.get_many(10_000, 0)
+                assert got == ([] if immediate else [struct.pack("<QQ", 0, n) for n in range(len(got))])
+                stats = jobs.stats()
+                assert (stats.depth, stats.leased, stats.held) == (0, 0, 0)
+                assert immediate or stats.puts == len(got)
+                jobs.unlink()
+
+    def test_who_is_killed_keeps_none_but_what_it_had_got(self, tmp_path: Path) -> None:
+        chance, most, kills = random.Random(5), 100, 30
+        make = f"jobs = Queue.open('jobs')\n{MANY}"
+        told, stop = tmp_path / "told", tmp_path / "stop"
+        with Queue("jobs", codec="bytes") as jobs, workers(2, make) as (producer, consumer):
+            producer.tell(f"put_all(0, 10**9, {str(stop)!r})")
+            consumer.tell(f"get_all({str(told)!r}, {most})")
+            for _ in range(kills):
+                with workers(1, make) as (victim,):
+                    victim.tell(f"get_all({str(told)!r}, {most})")
+                    time.sleep(0.01 * chance.random())
+                    victim.killed()
+                # As many as there are do not matter, and have to be counted.
+                producer.stop()
+                time.sleep(0.01)
+                producer.resume()
+            stop.touch()
+            assert producer.answer() is None
+            # The one that is left looks after the dead while it waits.
+            until(lambda: (stats := jobs.stats()).depth + stats.leased + stats.orphaned == 0, "the last job")
+            jobs.shutdown()
+            assert consumer.answer() is None
+            got = [n for _, n in numbers(told)]
+            stats = jobs.stats()
+            assert (stats.depth, stats.leased, stats.orphaned, stats.held, stats.dead) == (0, 0, 0, 0, 0)
+            assert len(got) == len(set(got))
+            # Who died between getting some and saying so had got them.
+            assert stats.puts - kills * most <= len(got) <= stats.puts
 
 
 class TestLoans:
