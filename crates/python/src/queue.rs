@@ -213,7 +213,8 @@ impl Queue {
     ///
     /// Raises:
     ///     Empty: None came in time; a ``queue.Empty`` and a ``TimeoutError``.
-    ///     Exception: What the object's class raises when it is unpickled; the job is among the dead letters then.
+    ///     Exception: What the object's class raises when it is unpickled; the job is among the dead letters then. When there
+    ///         is no memory for it, it is given back.
     ///     KeyboardInterrupt: Ctrl-C, at once; likewise whatever another signal handler raises.
     ///     ShutDown: The queue was shut down, and is empty.
     ///     ValueError: It is closed, also by another thread meanwhile.
