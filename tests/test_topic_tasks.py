@@ -83,8 +83,9 @@ class TestReceiving:
         async def main() -> None:
             with Topic(slots=2) as feed, Latest() as value:
                 subscription = feed.subscribe("block")
-                with pytest.raises(Empty):
-                    await subscription.recv_async(timeout)
+                for receive in (subscription.recv_async, subscription.get_async):
+                    with pytest.raises(Empty):
+                        await receive(timeout)
                 with pytest.raises(Empty):
                     await value.wait_newer_async(timeout=timeout)
                 value.set(b"x")
@@ -97,9 +98,11 @@ class TestReceiving:
                 feed.publish(b"1")
                 assert (await subscription.recv_async(timeout)).seq == 1
                 feed.publish(b"2")
+                assert await subscription.get_async(timeout) == b"2"
                 feed.publish(b"3")
+                feed.publish(b"4")
                 with pytest.raises(Full, match="not yet read"):
-                    await feed.publish_async(b"4", timeout)
+                    await feed.publish_async(b"5", timeout)
                 assert feed.stats().waiting == 0
 
         run(main)
@@ -134,6 +137,7 @@ class TestReceiving:
             value.set(b"x")
             for call in (
                 lambda: feed.subscribe().recv_async(timeout),
+                lambda: feed.subscribe().get_async(timeout),
                 # Also where there is nothing to wait for.
                 lambda: feed.subscribe(history=1).recv_async(timeout),
                 lambda: feed.publish_async(b"x", timeout),
@@ -150,8 +154,12 @@ class TestReceiving:
                 subscription = looker.subscribe()
                 with pytest.raises(TypeError, match="read-only"):
                     await subscription.recv_async()
+                with pytest.raises(TypeError, match="read-only"):
+                    await subscription.get_async()
                 feed.publish(b"x")
                 assert bytes(await subscription.recv_async()) == b"x"
+                feed.publish(b"y")
+                assert await subscription.get_async() == b"y"
                 with pytest.raises(TypeError, match="read-only"):
                     await looker.publish_async(b"x")
 
@@ -224,6 +232,13 @@ class TestCancelling:
                     await asyncio.wait_for(subscription.recv_async(), 0.02)
                 feed.publish(b"x")
                 assert (await asyncio.wait_for(subscription.recv_async(), 60)).seq == 1
+                # A task that was cancelled has taken nothing, and one that waits is woken.
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(subscription.get_async(), 0.02)
+                getter = asyncio.create_task(subscription.get_async())
+                await asleep(feed)
+                feed.publish(b"y")
+                assert await getter == b"y"
 
         run(main)
 

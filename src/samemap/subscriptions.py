@@ -113,6 +113,32 @@ class Subscription(Compiled):
                 return self.recv_nowait()
         return sample
 
+    async def get_async(self, timeout: float | None = None) -> Any:
+        """Get what the next message says, and wait for it as a task: without holding up the others of its event loop.
+
+        Args:
+            timeout: Seconds; ``None`` waits for ever, 0 only looks.
+
+        Returns:
+            As `get`.
+
+        Raises:
+            Empty: None came in time; a ``queue.Empty`` and a ``TimeoutError``.
+            TypeError: Its topic is mapped read-only.
+            ValueError: It is closed, also meanwhile; or the timeout makes no sense.
+
+        Example:
+            >>> import asyncio
+            >>> from samemap import Topic
+            >>> topic = Topic()
+            >>> subscription = topic.subscribe()
+            >>> topic.publish(b"hello")
+            1
+            >>> asyncio.run(subscription.get_async())
+            b'hello'
+        """
+        return (await self.recv_async(timeout)).value
+
     async def __aiter__(self) -> AsyncIterator[Sample]:
         while True:
             try:
