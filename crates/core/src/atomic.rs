@@ -23,7 +23,9 @@ use modelled as imp;
 #[cfg(not(loom))]
 use real as imp;
 
-pub(crate) use imp::{AtomicU32, AtomicU64, AtomicUsize, fence_behind_exchange, will_read, will_write, yield_now};
+#[cfg(not(loom))]
+pub(crate) use imp::will_read;
+pub(crate) use imp::{AtomicU32, AtomicU64, AtomicUsize, fence_behind_exchange, will_write, yield_now};
 pub use imp::{Ordering, fence, monotonic, wake};
 
 #[cfg(loom)]

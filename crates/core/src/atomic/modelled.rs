@@ -66,9 +66,6 @@ pub fn monotonic() -> u64 {
 /// See the real one.
 pub(crate) fn will_write<T>(_place: *const T) {}
 
-/// Nothing, likewise.
-pub(crate) fn will_read<T>(_place: *const T) {}
-
 /// See the real one. loom takes exchanges for less than they are, so here it is a fence.
 pub(crate) fn fence_behind_exchange() {
     fence(Ordering::SeqCst);
