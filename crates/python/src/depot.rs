@@ -422,14 +422,13 @@ impl Depot {
         ends: bool,
     ) -> PyResult<Content> {
         let segment = self.segment();
-        let is_raw = label.flags & RAW != 0 && self.way == Way::Pickle || self.way == Way::Bytes;
         // What this process sees of it already, because it has filled it or had it before, it sees on.
         if store.is_kept_by(grip, tag)
             && let Some(holding) = Holding::known(&self.object.handle, grip)
         {
             return Ok(Content::There(holding));
         }
-        if label.length <= SMALL as u64 || is_raw {
+        if label.length <= SMALL as u64 || self.is_raw(label.flags) {
             return self.copy(py, grip, label).map(Content::Copied);
         }
         // Before there are any views of it.
@@ -440,6 +439,12 @@ impl Depot {
             holding.make_known();
         }
         Ok(Content::There(holding))
+    }
+
+    /// Whether a message with those flags is bytes as they are.
+    #[inline(always)]
+    pub(crate) fn is_raw(&self, flags: u16) -> bool {
+        self.way == Way::Bytes || self.way == Way::Pickle && flags & RAW != 0
     }
 
     /// A copy of a job's message.
@@ -459,15 +464,12 @@ impl Depot {
     /// The object that a message stands for.
     #[inline]
     pub(crate) fn value(&self, py: Python<'_>, content: &Content, flags: u16) -> PyResult<Py<PyAny>> {
-        let is_pickle = self.way == Way::Pickle;
         let bytes = match content {
-            Content::Copied(bytes) if self.way == Way::Bytes || is_pickle && flags & RAW != 0 => {
-                return Ok(bytes.clone_ref(py).into_any());
-            }
+            Content::Copied(bytes) if self.is_raw(flags) => return Ok(bytes.clone_ref(py).into_any()),
             Content::Copied(bytes) => bytes.bind(py).clone().into_any(),
             Content::There(holding) => Bound::new(py, Hold { holding: Arc::clone(holding) })?.into_any(),
         };
-        if is_pickle && flags & PLAIN != 0 {
+        if self.way == Way::Pickle && flags & PLAIN != 0 {
             return pickling::loads(&bytes).map(Bound::unbind);
         }
         crate::callback::method(self.codec.bind(py), pyo3::intern!(py, "decode"), &bytes).map(Bound::unbind)

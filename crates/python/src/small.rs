@@ -8,7 +8,7 @@ use samemap_core::job::Label;
 use samemap_core::queue::{Grip, Memory, Next, Shut, Store};
 use samemap_core::tag::Tag;
 
-use crate::depot::{Depot, RAW, Way};
+use crate::depot::{Depot, Way, raw_flag};
 use crate::drive::raise;
 use crate::view::{InJob, bytes_with};
 
@@ -117,13 +117,13 @@ impl Depot {
     #[inline(always)]
     pub(crate) fn as_it_is<'v>(&self, value: &'v Bound<'_, PyAny>) -> Option<(&'v [u8], u16)> {
         let bytes = if self.way == Way::Codec { None } else { value.cast_exact::<PyBytes>().ok() };
-        bytes.map(|bytes| (bytes.as_bytes(), if self.way == Way::Pickle { RAW } else { 0 }))
+        bytes.map(|bytes| (bytes.as_bytes(), raw_flag(self.way == Way::Pickle)))
     }
 
     /// Whether a small job is bytes as they are, in its cell.
     #[inline(always)]
     fn is_as_it_was(&self, label: Label) -> bool {
-        label.length <= self.storage.shape().cell as u64 && (self.way != Way::Pickle || label.flags & RAW != 0)
+        label.length <= self.storage.shape().cell as u64 && self.is_raw(label.flags)
     }
 
     #[inline(always)]

@@ -23,15 +23,14 @@ use crate::callback;
 use crate::drive::{check_open, drive, look, raise};
 use crate::errors::in_file;
 use crate::exhaustion;
-use crate::in_turn::InTurn;
+use crate::in_turn::{InTurn, Turn};
 use crate::outlet::Outlet;
 use crate::pending::Pending;
 use crate::reception::{Found, Reader, Reception};
 use crate::sample::Sample;
 use crate::topic::Topic;
 use crate::view::Writable;
-
-pub(crate) use values::Values;
+use values::Values;
 
 /// Every so many small messages, how long they took is counted.
 const DELAYS_EVERY: u64 = 16;
@@ -90,7 +89,7 @@ pub(crate) fn policy_name(policy: Policy) -> &'static str {
 }
 
 impl Subscription {
-    pub(crate) fn outlet(&self) -> &Outlet {
+    fn outlet(&self) -> &Outlet {
         &self.topic.get().outlet
     }
 
@@ -160,18 +159,22 @@ impl Subscription {
         }
     }
 
+    /// How far it has come, for one who reads on; refuses a closed one.
+    #[inline(always)]
+    fn settled<'a>(&'a self, py: Python<'a>) -> PyResult<Turn<'a, State>> {
+        self.check_open()?;
+        let mut state = self.state.take(py);
+        self.settle(&mut state)?;
+        Ok(state)
+    }
+
     /// The next message, if it is there, and how many were gone before it.
     #[inline(always)]
     fn find(&self, py: Python<'_>) -> PyResult<Option<(Found, u64)>> {
-        self.check_open()?;
-        let outlet = self.outlet();
-        let segment = self.handle.segment();
-        let mut state = self.state.take(py);
-        self.settle(&mut state)?;
-        let state = &mut *state;
+        let mut state = self.settled(py)?;
+        let (state, outlet, segment) = (&mut *state, self.outlet(), self.handle.segment());
         let before = state.cursor;
-        let reception = state.reception.as_ref();
-        let reader = Reader { py, segment, arrangement: &outlet.arrangement, reception };
+        let reader = Reader { py, segment, arrangement: &outlet.arrangement, reception: state.reception.as_ref() };
         let channel = outlet.channel()?;
         let found = reader.next(&channel, &mut state.cursor, self.wanted())?;
         let Some(found) = found else {
@@ -263,9 +266,7 @@ impl Subscription {
 
     /// What `samemap.wait` waits for.
     pub(crate) fn operation(&self, py: Python<'_>) -> PyResult<Operation> {
-        self.check_open()?;
-        let mut state = self.state.take(py);
-        self.settle(&mut state)?;
+        let state = self.settled(py)?;
         if state.reception.is_none() {
             return Err(raise(self.handle.segment(), &Error::ReadOnly));
         }

@@ -20,12 +20,8 @@ impl Subscription {
 
     /// Copies messages of `each` bytes into the rows; returns how many.
     pub(super) fn fill(&self, py: Python<'_>, rows: &mut Writable, each: usize) -> PyResult<usize> {
-        self.check_open()?;
-        let outlet = self.outlet();
-        let segment = self.handle.segment();
-        let mut state = self.state.take(py);
-        self.settle(&mut state)?;
-        let state = &mut *state;
+        let mut state = self.settled(py)?;
+        let (state, outlet, segment) = (&mut *state, self.outlet(), self.handle.segment());
         let channel = outlet.channel()?;
         let most = rows.len().checked_div(each).unwrap_or(0);
         // Publishers who wait are let on before all is read.
